@@ -1,0 +1,1 @@
+"""The supervisor's own contract as data: system calls, requests, HOBs, mailboxes, telemetry, profiles."""

@@ -1,0 +1,1 @@
+"""MmSupervisorRing3Broker, seen from the supervisor: its tables, readers and start rules."""

@@ -1,0 +1,1 @@
+"""The mmsup command: parses arguments, calls, renders."""

@@ -1,0 +1,1 @@
+"""What the outside says to MM drivers."""

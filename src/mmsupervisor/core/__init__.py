@@ -1,0 +1,1 @@
+"""MmSupervisorCore: the ring-0 part of the supervisor."""

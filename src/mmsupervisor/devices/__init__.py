@@ -1,0 +1,1 @@
+"""Device models: flash, serial, CMOS, PM timer, PCI configuration, APM."""

@@ -1,0 +1,1 @@
+"""The world outside MM: PEI and DXE phases, events, relays."""

@@ -1,0 +1,1 @@
+"""What a firmware image holds for management mode, as a report."""

@@ -1,0 +1,1 @@
+"""PiSmmIpl: the launcher that places the core and hands MMRAM over to it."""

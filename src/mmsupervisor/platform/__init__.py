@@ -1,0 +1,1 @@
+"""A platform description and a firmware image, wired together."""

@@ -1,0 +1,1 @@
+"""The isolation policy: model, blob, decisions and checks."""

@@ -1,0 +1,1 @@
+"""Ring-3 images built from the C sources under firmware/, shipped as data."""

@@ -1,0 +1,1 @@
+"""Ring-3 processors behind one interface."""

@@ -1,0 +1,1 @@
+"""StandaloneMmUnblockMem: requests for memory outside MMRAM."""
