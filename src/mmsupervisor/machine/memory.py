@@ -1,0 +1,330 @@
+"""Physical memory: one interval map of what each page is, and the banks behind it.
+
+Addresses are physical and virtual at once: the supervisor maps everything to itself
+(docs/reference/memory.md §3). The state of a page is kept as the attributes that the reference's own
+query reports (§1), so that a page-table view can be made from the map at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import IntFlag
+from typing import Protocol
+
+from mmsupervisor.machine.backing_unsafe import HostBacking
+from mmsupervisor.machine.interval_map import Interval, IntervalMap
+from mmsupervisor.pi.errors import MmSupervisorError
+
+PAGE_SIZE = 0x1000
+"""Bytes in a page."""
+
+PAGE_MASK = PAGE_SIZE - 1
+"""Offset bits within a page."""
+
+
+class Attribute(IntFlag):
+    """What a page-table leaf denies (docs/reference/memory.md §1); values are UEFI's EFI_MEMORY_*."""
+
+    NONE = 0
+    RP = 0x2000
+    XP = 0x4000
+    RO = 0x20000
+    SP = 0x40000
+
+
+ATTRIBUTES = Attribute.RP | Attribute.XP | Attribute.RO | Attribute.SP
+"""All attributes the map keeps."""
+
+
+class Access(IntFlag):
+    """What code may do with a page."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+    EXECUTE = 4
+
+
+class BusError(MmSupervisorError):
+    """The supervisor itself touched an address with nothing behind it.
+
+    Attributes:
+        address: The first such address.
+    """
+
+    def __init__(self, address: int, what: str) -> None:
+        """Record the address and what was tried."""
+        self.address = address
+        super().__init__(f"{what} at {address:#x}: no memory there")
+
+
+class MmioDevice(Protocol):
+    """A device that answers memory-mapped accesses. Offsets are bytes from the start of its bank."""
+
+    def mmio_read(self, offset: int, width: int) -> int:
+        """Return ``width`` bytes (1, 2, 4 or 8) as a little-endian number."""
+
+    def mmio_write(self, offset: int, width: int, value: int) -> None:
+        """Take ``width`` bytes (1, 2, 4 or 8)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bank:
+    """A range of physical addresses with something behind it.
+
+    Attributes:
+        base: First address, page aligned.
+        size: Bytes, whole pages.
+        name: What it is, for reports.
+        backing: Host memory, or None for a device.
+        device: The device, or None for memory.
+        writable: Whether stores reach the memory; False for flash in array mode (stores go to the device).
+    """
+
+    base: int
+    size: int
+    name: str
+    backing: HostBacking | None = None
+    device: MmioDevice | None = None
+    writable: bool = True
+
+    @property
+    def end(self) -> int:
+        """Address after the last one."""
+        return self.base + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What holds for one run of pages.
+
+    Attributes:
+        attributes: What the page-table leaf denies.
+        use: What the pages are for, in words, for reports; empty if nothing is known.
+        bank: What is behind them, or None for a hole.
+    """
+
+    attributes: Attribute = Attribute.RP | Attribute.XP | Attribute.SP
+    use: str = ""
+    bank: Bank | None = None
+
+    @property
+    def ring3(self) -> Access:
+        """What ring 3 may do, as its page tables say; a device's pages included."""
+        if self.attributes & (Attribute.RP | Attribute.SP):
+            return Access.NONE
+        access = Access.READ
+        if not self.attributes & Attribute.RO:
+            access |= Access.WRITE
+        if not self.attributes & Attribute.XP:
+            access |= Access.EXECUTE
+        return access
+
+    @property
+    def direct(self) -> Access:
+        """The part of :attr:`ring3` that needs no device: what a processor may map to host memory."""
+        if self.bank is None or self.bank.backing is None:
+            return Access.NONE
+        access = self.ring3
+        return access if self.bank.writable else access & ~Access.WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionChange:
+    """Pages whose direct ring-3 access changed: what a processor has to apply before it goes on.
+
+    Attributes:
+        start: First address, page aligned.
+        size: Bytes, whole pages.
+        access: What ring 3 may now do without an exit.
+    """
+
+    start: int
+    size: int
+    access: Access
+
+
+class PhysicalMemory:
+    """All physical memory of the machine.
+
+    Attributes:
+        address_bits: Width of a physical address.
+        pages: The interval map.
+    """
+
+    def __init__(self, address_bits: int = 39) -> None:
+        """Begin with an empty machine: everything is a hole and not present."""
+        self.address_bits = address_bits
+        self.pages: IntervalMap[PageState] = IntervalMap(1 << address_bits, PageState())
+        self._banks: list[Bank] = []
+        self._pending: list[list[ProtectionChange]] = []
+
+    # Banks
+
+    @property
+    def banks(self) -> tuple[Bank, ...]:
+        """All banks in address order."""
+        return tuple(self._banks)
+
+    def add_ram(self, base: int, size: int, name: str) -> Bank:
+        """Put zero-filled memory at a range.
+
+        Raises:
+            ValueError: the range is unaligned, empty, beyond the address width or taken.
+        """
+        return self._add(Bank(base, size, name, backing=HostBacking(size, "mm-ram")))
+
+    def add_device(self, base: int, size: int, name: str, device: MmioDevice) -> Bank:
+        """Put a device at a range; raises as :meth:`add_ram` does."""
+        return self._add(Bank(base, size, name, device=device))
+
+    def add_flash(self, base: int, size: int, name: str, device: MmioDevice) -> Bank:
+        """Put memory whose reads are direct and whose stores go to ``device``; raises as :meth:`add_ram` does."""
+        return self._add(Bank(base, size, name, backing=HostBacking(size, "mm-flash"), device=device, writable=False))
+
+    def _add(self, bank: Bank) -> Bank:
+        if bank.base & PAGE_MASK or bank.size & PAGE_MASK or bank.size <= 0 or bank.end > self.pages.limit:
+            raise ValueError(
+                f"bank {bank.name!r} at {bank.base:#x} with {bank.size:#x} bytes is not whole pages in range"
+            )
+        if any(piece.value.bank is not None for piece in self.pages.slice(bank.base, bank.end)):
+            raise ValueError(f"bank {bank.name!r} at {bank.base:#x} overlaps another")
+        self._banks.append(bank)
+        self._banks.sort(key=lambda other: other.base)
+        self._update(bank.base, bank.size, lambda state: replace(state, bank=bank))
+        return bank
+
+    # Contents, as the supervisor and the outside see them: attributes do not matter here
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return bytes of memory.
+
+        Raises:
+            BusError: some of them are in a hole or a device without memory.
+        """
+        bank = self._bank_at(address, "read")
+        if address + length <= bank.end:
+            offset = address - bank.base
+            return bytes(self._buffer(bank, address, "read")[offset : offset + length])
+        first = bank.end - address
+        return self.read(address, first) + self.read(bank.end, length - first)
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Store bytes into memory (a flash bank included: that is how its array is filled).
+
+        Raises:
+            BusError: some of them are in a hole or a device without memory. Nothing is written then.
+        """
+        bank = self._bank_at(address, "write")
+        length = len(data)
+        if address + length > bank.end:
+            first = bank.end - address
+            self._bank_at(bank.end + (length - first) - 1, "write")
+            self.write(bank.end, data[first:])
+            data = data[:first]
+            length = first
+        offset = address - bank.base
+        self._buffer(bank, address, "write")[offset : offset + length] = data
+
+    def fill(self, address: int, length: int, value: int = 0) -> None:
+        """Set bytes to one value; raises as :meth:`write` does."""
+        self.write(address, bytes([value]) * length)
+
+    def read_u64(self, address: int) -> int:
+        """Return a little-endian 64-bit number; raises as :meth:`read` does."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def write_u64(self, address: int, value: int) -> None:
+        """Store a little-endian 64-bit number; raises as :meth:`write` does."""
+        self.write(address, value.to_bytes(8, "little"))
+
+    def _bank_at(self, address: int, what: str) -> Bank:
+        bank = self.pages[address].bank if 0 <= address < self.pages.limit else None
+        if bank is None:
+            raise BusError(address, what)
+        return bank
+
+    @staticmethod
+    def _buffer(bank: Bank, address: int, what: str) -> memoryview:
+        if bank.backing is None:
+            raise BusError(address, f"{what} of device {bank.name!r}")
+        return bank.backing.buffer
+
+    # Attributes
+
+    def set_attributes(self, base: int, length: int, attributes: Attribute) -> None:
+        """Deny more. With RP, only presence changes (docs/reference/memory.md §1)."""
+        if attributes & Attribute.RP:
+            attributes = Attribute.RP
+        self._update(base, length, lambda state: replace(state, attributes=state.attributes | attributes))
+
+    def clear_attributes(self, base: int, length: int, attributes: Attribute) -> None:
+        """Deny less.
+
+        Clearing RP writes the leaf anew: what is not named in the same call is denied afterwards, except
+        execution, which is then allowed (docs/reference/memory.md §1).
+        """
+
+        def change(state: PageState) -> PageState:
+            if not attributes & Attribute.RP:
+                return replace(state, attributes=state.attributes & ~attributes)
+            return replace(state, attributes=(Attribute.RO | Attribute.SP) & ~attributes)
+
+        self._update(base, length, change)
+
+    def assign(self, base: int, length: int, attributes: Attribute, use: str | None = None) -> None:
+        """Write leaves outright, and the use of the pages where given."""
+        self._update(
+            base,
+            length,
+            lambda state: replace(state, attributes=attributes, use=state.use if use is None else use),
+        )
+
+    def set_use(self, base: int, length: int, use: str) -> None:
+        """Say what pages are for."""
+        self._update(base, length, lambda state: replace(state, use=use))
+
+    def slice(self, base: int, length: int) -> Iterator[Interval[PageState]]:
+        """Iterate over the page states of a byte range, cut to the range."""
+        return self.pages.slice(base, base + length)
+
+    def _update(self, base: int, length: int, change: Callable[[PageState], PageState]) -> None:
+        if base & PAGE_MASK or length & PAGE_MASK:
+            raise ValueError(f"range {base:#x} + {length:#x} is not whole pages")
+        before = list(self.pages.slice(base, base + length)) if self._pending else []
+        self.pages.update(base, base + length, change)
+        if before:
+            self._note_changes(before)
+
+    def _note_changes(self, before: list[Interval[PageState]]) -> None:
+        for old in before:
+            direct = old.value.direct
+            for new in self.pages.slice(old.start, old.end):
+                now = new.value.direct
+                if now != direct:
+                    for pending in self._pending:
+                        pending.append(ProtectionChange(new.start, new.size, now))
+
+    # What a processor needs
+
+    def subscribe(self) -> list[ProtectionChange]:
+        """Return a list to which every later change of direct access is appended; the caller empties it."""
+        pending: list[ProtectionChange] = []
+        self._pending.append(pending)
+        return pending
+
+    def unsubscribe(self, pending: list[ProtectionChange]) -> None:
+        """Stop appending to a list that :meth:`subscribe` gave."""
+        self._pending = [other for other in self._pending if other is not pending]
+
+    def state(self, address: int) -> PageState:
+        """Return the state of the page that holds an address; a state of holes beyond the address width."""
+        return self.pages[address] if 0 <= address < self.pages.limit else PageState()
+
+    def close(self) -> None:
+        """Give all host memory back."""
+        for bank in self._banks:
+            if bank.backing is not None:
+                bank.backing.close()
+        self._banks.clear()
