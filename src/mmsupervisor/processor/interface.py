@@ -105,8 +105,8 @@ class GateReturn:
 class MmioAccess:
     """A device's page was touched with the right to do so.
 
-    Answer with ``resume(value)``; for a write the value is ignored. An instruction that touches the device more than once (``rep movs``, ``or [mem], reg``) gives one exit
-    for each touch, in program order.
+    Answer with ``resume(value)``; for a write the value is ignored. An instruction that touches the device
+    more than once (``rep movs``, ``or [mem], reg``) gives one exit for each touch, in program order.
 
     Attributes:
         address: First byte.
