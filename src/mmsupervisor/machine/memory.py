@@ -173,23 +173,26 @@ class PhysicalMemory:
         Raises:
             ValueError: the range is unaligned, empty, beyond the address width or taken.
         """
+        self._check_free(base, size, name)
         return self._add(Bank(base, size, name, backing=HostBacking(size, "mm-ram")))
 
     def add_device(self, base: int, size: int, name: str, device: MmioDevice) -> Bank:
         """Put a device at a range; raises as :meth:`add_ram` does."""
+        self._check_free(base, size, name)
         return self._add(Bank(base, size, name, device=device))
 
     def add_flash(self, base: int, size: int, name: str, device: MmioDevice) -> Bank:
         """Put memory whose reads are direct and whose stores go to ``device``; raises as :meth:`add_ram` does."""
+        self._check_free(base, size, name)
         return self._add(Bank(base, size, name, backing=HostBacking(size, "mm-flash"), device=device, writable=False))
 
+    def _check_free(self, base: int, size: int, name: str) -> None:
+        if base & PAGE_MASK or size & PAGE_MASK or size <= 0 or base < 0 or base + size > self.pages.limit:
+            raise ValueError(f"bank {name!r} at {base:#x}, {size:#x} bytes, is not whole pages in range")
+        if any(piece.value.bank is not None for piece in self.pages.slice(base, base + size)):
+            raise ValueError(f"bank {name!r} at {base:#x} overlaps another")
+
     def _add(self, bank: Bank) -> Bank:
-        if bank.base & PAGE_MASK or bank.size & PAGE_MASK or bank.size <= 0 or bank.end > self.pages.limit:
-            raise ValueError(
-                f"bank {bank.name!r} at {bank.base:#x} with {bank.size:#x} bytes is not whole pages in range"
-            )
-        if any(piece.value.bank is not None for piece in self.pages.slice(bank.base, bank.end)):
-            raise ValueError(f"bank {bank.name!r} at {bank.base:#x} overlaps another")
         self._banks.append(bank)
         self._banks.sort(key=lambda other: other.base)
         self._update(bank.base, bank.size, lambda state: replace(state, bank=bank))
