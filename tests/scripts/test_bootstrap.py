@@ -53,6 +53,7 @@ esac"""
 VENV_PYTHON = """#!/bin/sh
 [ "$*" != "-m pip --version" ] || exit 0
 echo "venv python $*" >>"$SYSTEM/log"
+cat >/dev/null
 case "$*" in
     *coverage_gate*) [ ! -e "$SYSTEM/coverage-is-low" ]; exit ;;
 esac
@@ -91,8 +92,8 @@ class Machine:
         (self.checkout / "scripts").mkdir(parents=True)
         for name in ("mmsup", "test", "scripts/environment.sh", "scripts/install.sh"):
             shutil.copy(CHECKOUT / name, self.checkout / name)
-        for script in (CHECKOUT / "scripts").glob("setup-*"):
-            shutil.copy(script, self.checkout / "scripts")
+        for setup in (CHECKOUT / "scripts").glob("setup-*"):
+            shutil.copy(setup, self.checkout / "scripts")
         (self.checkout / "pyproject.toml").write_text("[project]\n")
         (self.system / "bin").mkdir(parents=True)
         for tool in REAL_TOOLS:
@@ -101,8 +102,8 @@ class Machine:
             self.tool(tool, script)
         for tool in ("gcc", "ld", "objcopy"):
             self.tool(tool, "")
-        for name, script in {"venv-python": VENV_PYTHON, "command": COMMAND, "tool": TOOL, "uid": "1000"}.items():
-            (self.system / name).write_text(script + "\n")
+        for name, content in {"venv-python": VENV_PYTHON, "command": COMMAND, "tool": TOOL, "uid": "1000"}.items():
+            (self.system / name).write_text(content + "\n")
         self.has("python3", "ensurepip")
 
     def tool(self, name: str, script: str) -> None:
@@ -145,6 +146,12 @@ class Machine:
         process = self.start(*command)
         out, err = process.communicate(stdin, timeout=60)
         return process.returncode, out, err
+
+    def wait_for(self, logged: str) -> None:
+        """Wait until a stand-in was asked that."""
+        log = self.system / "log"
+        while not log.exists() or logged not in log.read_text():
+            time.sleep(0.01)
 
     def log(self) -> list[str]:
         """What the stand-ins were asked since the last time."""
@@ -209,8 +216,7 @@ def test_a_moved_checkout_makes_its_environment_anew(machine: Machine) -> None:
 def test_an_interrupted_setup_is_made_anew(machine: Machine) -> None:
     machine.has("pip-is-slow")
     process = machine.start("mmsup")
-    while not (machine.system / "log").exists() or INSTALL_RUN not in (machine.system / "log").read_text():
-        time.sleep(0.01)
+    machine.wait_for(INSTALL_RUN)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     machine.log()
@@ -226,6 +232,16 @@ def test_two_at_once_set_up_once(machine: Machine) -> None:
     assert [out for out, _ in answers] == ["<first>\n", "<second>\n"]
     assert sum("mmsup: waiting for another set-up" in err for _, err in answers) == 1
     assert machine.log() == [made_anew(machine), INSTALL_RUN]
+
+
+def test_the_command_waits_while_the_tests_renew_its_environment(machine: Machine) -> None:
+    machine.run("mmsup")
+    machine.has("pip-is-slow")
+    tests = machine.start("test", "-x")
+    machine.wait_for(INSTALL_DEV)
+    status, _, err = machine.run("mmsup")
+    tests.communicate(timeout=60)
+    assert (status, err) == (3, "mmsup: waiting for another set-up of this checkout\n")
 
 
 def test_failing_pip_is_told_and_tried_again(machine: Machine) -> None:
