@@ -1,0 +1,219 @@
+"""Finding and reading firmware volumes (PI 1.8 vol. 3 §3.2.1, §3.2.2)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.limits import Allowance
+from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.volume.checksum import sum16
+from mmsupervisor.pi.volume.layout import (
+    BLOCK,
+    EXTENDED_ENTRY,
+    EXTENDED_HEADER,
+    FFS2_GUID,
+    FFS3_GUID,
+    FILE_ALIGNMENT,
+    NVRAM_GUID,
+    SIGNATURE,
+    SIGNATURE_OFFSET,
+    VOLUME_HEADER,
+    VolumeAttribute,
+    align_up,
+)
+from mmsupervisor.pi.volume.model import Block, ExtendedEntry, ExtendedHeader, File, VariableStore, Volume
+from mmsupervisor.pi.volume.problem import Problem, ProblemKind, problem_at
+from mmsupervisor.pi.volume.read_file import FileSystem
+from mmsupervisor.pi.volume.variable_store import read_variable_store
+from mmsupervisor.pi.volume.walk_files import walk_files
+
+_SIGNATURE = re.compile(re.escape(SIGNATURE))
+_FILE_SYSTEMS = (FFS2_GUID, FFS3_GUID)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    file_system: Guid
+    length: int
+    attributes: int
+    header_length: int
+    checksum: int
+    extended_offset: int
+    revision: int
+    block_map: tuple[Block, ...]
+    checksum_holds: bool
+    blocks_hold: bool
+
+
+def find_volumes(
+    reader: Reader, allowance: Allowance, depth: int = 0
+) -> tuple[tuple[Volume, ...], tuple[Problem, ...]]:
+    """Find all volumes, at any offset. Volumes inside a volume found are part of it.
+
+    A header is believed if its checksum holds, or if its block map adds up to its length; a signature that
+    stands in code or data has neither.
+
+    Args:
+        reader: Where to look.
+        allowance: Bounds of the parse.
+        depth: Levels of nesting around the place.
+
+    Returns:
+        The volumes in order of their offsets, and problems that belong to none of them.
+
+    Raises:
+        LimitError: more items than allowed.
+    """
+    volumes: list[Volume] = []
+    problems: list[Problem] = []
+    resume = 0
+    for match in _SIGNATURE.finditer(reader.data):
+        start = match.start() - SIGNATURE_OFFSET
+        if start < resume:
+            continue
+        header = _read_header(reader, start)
+        if header is None or not (header.checksum_holds or header.blocks_hold):
+            continue
+        if header.length < header.header_length:
+            rule = f"volume length {header.length:#x} is below the length of its header"
+            problems.append(problem_at(ProblemKind.VOLUME_HEADER, reader, start + 0x20, rule))
+            continue
+        volumes.append(_read_volume(reader, start, header, allowance, depth))
+        resume = start + header.length
+    return tuple(volumes), tuple(problems)
+
+
+def read_volume(reader: Reader, allowance: Allowance, depth: int = 0) -> Volume:
+    """Read the volume at the start of ``reader``; damage that leaves a readable volume is in its problems.
+
+    Raises:
+        FormatError: there is no volume header.
+        LimitError: more items than allowed.
+    """
+    header = _read_header(reader, 0)
+    if header is None or header.length < header.header_length:
+        raise reader.error(0, "there is no firmware volume header here", "PI 1.8 vol. 3 §3.2.1")
+    return _read_volume(reader, 0, header, allowance, depth)
+
+
+def _read_header(reader: Reader, start: int) -> _Header | None:
+    if start + VOLUME_HEADER.size > len(reader):
+        return None
+    _, file_system, length, signature, attributes, header_length, checksum, extended, _, revision = reader.unpack(
+        VOLUME_HEADER, start, "volume header"
+    )
+    odd = header_length % 2 or header_length < VOLUME_HEADER.size or start + header_length > len(reader)
+    if signature != SIGNATURE or odd:
+        return None
+    raw = reader.view(start, header_length, "volume header")
+    blocks, ended = _read_block_map(raw)
+    return _Header(
+        Guid(file_system),
+        length,
+        attributes,
+        header_length,
+        checksum,
+        extended,
+        revision,
+        blocks,
+        sum16(raw) == 0,
+        ended and bool(blocks) and sum(b.count * b.length for b in blocks) == length,
+    )
+
+
+def _read_block_map(header: memoryview) -> tuple[tuple[Block, ...], bool]:
+    blocks: list[Block] = []
+    for offset in range(VOLUME_HEADER.size, len(header) - BLOCK.size + 1, BLOCK.size):
+        count, length = BLOCK.unpack_from(header, offset)
+        if count == 0 and length == 0:
+            return tuple(blocks), True
+        blocks.append(Block(count, length))
+    return tuple(blocks), False
+
+
+def _read_volume(reader: Reader, start: int, header: _Header, allowance: Allowance, depth: int) -> Volume:
+    allowance.take_items(1, reader.file, reader.base + start)
+    allowance.check_depth(depth, reader.file, reader.base + start)
+    left = len(reader) - start
+    window = reader.window(start, min(header.length, left), "volume")
+    problems = _header_problems(header, window, left)
+    extended = _read_extended_header(header, window, problems)
+    files_offset = header.header_length
+    if extended is not None:
+        files_offset = extended.offset + extended.size
+    files_offset = min(align_up(files_offset, FILE_ALIGNMENT), len(window))
+    free_offset = files_offset
+    files: tuple[File, ...] = ()
+    store: VariableStore | None = None
+    if header.file_system in _FILE_SYSTEMS:
+        polarity = bool(header.attributes & VolumeAttribute.ERASE_POLARITY)
+        system = FileSystem(header.file_system, polarity)
+        files, free_offset, more = walk_files(window, files_offset, system, allowance=allowance, depth=depth)
+        problems += more
+    elif header.file_system == NVRAM_GUID:
+        store = read_variable_store(window, header.header_length, problems)
+    return Volume(
+        part=window.file,
+        offset=window.base,
+        raw=window.data,
+        file_system=header.file_system,
+        length=header.length,
+        attributes=header.attributes,
+        header_length=header.header_length,
+        checksum=header.checksum,
+        extended_offset=header.extended_offset,
+        revision=header.revision,
+        block_map=header.block_map,
+        extended=extended,
+        files_offset=files_offset,
+        free_offset=free_offset,
+        files=files,
+        variable_store=store,
+        problems=tuple(problems),
+    )
+
+
+def _header_problems(header: _Header, window: Reader, left: int) -> list[Problem]:
+    problems = []
+    if not header.checksum_holds:
+        rule = "checksum of the volume header does not hold"
+        problems.append(problem_at(ProblemKind.VOLUME_CHECKSUM, window, 0x32, rule))
+    if header.length > left:
+        rule = f"volume needs {header.length:#x} bytes, {left:#x} are left"
+        problems.append(problem_at(ProblemKind.VOLUME_CUT, window, 0x20, rule))
+    if not header.blocks_hold:
+        rule = f"block map does not end, or does not add up to the volume's length {header.length:#x}"
+        problems.append(problem_at(ProblemKind.BLOCK_MAP, window, VOLUME_HEADER.size, rule))
+    return problems
+
+
+def _read_extended_header(header: _Header, window: Reader, problems: list[Problem]) -> ExtendedHeader | None:
+    offset = header.extended_offset
+    if offset == 0:
+        return None
+    try:
+        name, size = window.unpack(EXTENDED_HEADER, offset, "extended header")
+        if offset < header.header_length or size < EXTENDED_HEADER.size:
+            raise window.error(offset, f"extended header of {size:#x} bytes is too small or overlaps the header")
+        body = window.window(offset, size, "extended header")
+        entries = _read_extended_entries(body)
+    except FormatError as error:
+        problems.append(problem_at(ProblemKind.EXTENDED_HEADER, window, offset, error.rule))
+        return None
+    return ExtendedHeader(offset, size, Guid(name), entries)
+
+
+def _read_extended_entries(body: Reader) -> tuple[ExtendedEntry, ...]:
+    entries = []
+    position = EXTENDED_HEADER.size
+    while position < len(body):
+        size, type_ = body.unpack(EXTENDED_ENTRY, position, "entry of the extended header")
+        if size < EXTENDED_ENTRY.size:
+            raise body.error(position, f"entry of {size:#x} bytes in the extended header")
+        data = body.view(position, size, "entry of the extended header")
+        entries.append(ExtendedEntry(type_, data[EXTENDED_ENTRY.size :]))
+        position += size
+    return tuple(entries)
