@@ -1,1 +1,23 @@
-"""The isolation policy: model, blob, decisions and checks."""
+"""The isolation policy: model, blob, decisions and checks (``docs/reference/isolation-policy.md``).
+
+What a caller needs, by module (all names are imported from the module that defines them):
+
+======================  ================================================================================================
+module                  what
+======================  ================================================================================================
+``model``               ``Policy``, ``PolicyRoot``, ``MemEntry`` ... ``SaveStateEntry``, ``Place``; the enums
+``blob``                ``read_blob(data, file)`` refuses what lies outside; ``read_blob_as_runtime(section, file)`` is
+                        what the supervisor sees; ``write_blob(policy)``; ``assemble(roots)`` lays out as the tool does
+``legacy``              the same for version 2: ``read_legacy_blob``, ``write_legacy_blob``, ``assemble_legacy``
+``defaults``            ``default_policy()``
+``decide``              the same answers by the reference's walk: ``decide_io``, ``decide_msr``, ``decide_instruction``
+``save_state``          ``decide_save_state_read``, ``decide_save_state_write``; ``IoTrap``, ``SaveStateRegister``
+``decision``            ``Decision``: ``status``, ``allowed``, ``reason``, ``rule``, ``root``, ``entry`` (with its
+                        ``place``), ``index``, ``surprises``; ``str(decision)`` is a whole line. ``Reason``
+``surprises``           ``Surprise``: the fact sheets' numbered surprises that a decision can carry
+======================  ================================================================================================
+
+``mask`` is ``Attribute.READ`` or ``Attribute.WRITE``; ``width`` of a port access is the enum 0, 1, 2 for 1, 2, 4 bytes;
+``width`` of a save-state read is in bytes. A decision that would read beyond the policy's bytes raises
+``model.PolicyBoundsError``. Nothing here raises for a denial: the caller looks at ``Decision.allowed``.
+"""
