@@ -238,6 +238,17 @@ def test_overlapping_sections_cannot_eat_the_machine():
 SEED = driver()
 
 
+def test_an_absurd_section_alignment_is_a_named_problem():
+    image = parse(driver(alignment=0x1000))
+    assert load_problems(image) == ()
+    patched = bytearray(driver())
+    patched[0x80 + 24 + 32 : 0x80 + 24 + 36] = struct.pack("<I", 0x8000_0000)
+    image = parse(bytes(patched))
+    assert "size-limit" in [problem.rule.name for problem in load_problems(image)]
+    with pytest.raises(LimitError):
+        plan_protection(image)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, len(SEED) - 1), st.integers(0, 0x1FF), st.binary(min_size=1, max_size=8))
 def test_damage_gives_one_format_error_or_an_image_and_no_problem_means_it_loads(cut, at, patch):

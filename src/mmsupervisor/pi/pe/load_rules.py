@@ -28,7 +28,7 @@ from mmsupervisor.pi.pe.constants import (
 )
 from mmsupervisor.pi.pe.debug import codeview_entry
 from mmsupervisor.pi.pe.headers import PeImage, Section
-from mmsupervisor.pi.pe.mapping import image_relocations, map_image
+from mmsupervisor.pi.pe.mapping import MAX_IMAGE_SIZE, image_relocations, map_image
 from mmsupervisor.pi.pe.relocations import RelocationError, RelocationFault
 from mmsupervisor.pi.status import Status
 
@@ -37,6 +37,9 @@ ACCEPTED_MACHINES = (Machine.IA32, Machine.X64, Machine.EBC, Machine.AARCH64)
 
 MAX_SECTIONS = 1024
 """Largest number of sections that is judged; linkers write fewer than 20."""
+
+MAX_PAGES = pages_for(2 * MAX_IMAGE_SIZE)
+"""Largest allocation for an image, in pages; the section alignment alone could ask for 4 GiB."""
 
 _U32 = 2**32
 
@@ -244,6 +247,8 @@ def _size_limit(case: _Case) -> Iterator[str]:
         yield str(case.trouble)
     if len(case.image.sections) > MAX_SECTIONS:
         yield f"there are {len(case.image.sections)} sections, more than {MAX_SECTIONS}"
+    if image_pages(case.image) > MAX_PAGES:
+        yield f"SizeOfImage and SectionAlignment make {image_pages(case.image)} pages, more than {MAX_PAGES}"
 
 
 def _alignment_zero(case: _Case) -> Iterator[str]:

@@ -29,8 +29,7 @@ from mmsupervisor.pi.errors import LimitError
 from mmsupervisor.pi.memory_types import PAGE_SIZE, MemoryAttribute, align_up, pages_for
 from mmsupervisor.pi.pe.constants import SectionFlags
 from mmsupervisor.pi.pe.headers import PeImage, Section
-from mmsupervisor.pi.pe.load_rules import MAX_SECTIONS, image_pages
-from mmsupervisor.pi.pe.mapping import MAX_IMAGE_SIZE
+from mmsupervisor.pi.pe.load_rules import MAX_PAGES, MAX_SECTIONS, image_pages
 
 _RO, _XP, _SP = MemoryAttribute.RO, MemoryAttribute.XP, MemoryAttribute.SP
 
@@ -130,7 +129,7 @@ def _require_walkable(image: PeImage) -> None:
     offset = image.header_offset
     if alignment == 0 or alignment % PAGE_SIZE or any(s.virtual_address % PAGE_SIZE for s in image.sections):
         raise image.reader.error(offset, "sections do not begin on pages, no protection can be planned")
-    if image_pages(image) > pages_for(2 * MAX_IMAGE_SIZE) or len(image.sections) > MAX_SECTIONS:
+    if image_pages(image) > MAX_PAGES or len(image.sections) > MAX_SECTIONS:
         rule = f"{image_pages(image)} pages and {len(image.sections)} sections are too many to plan"
         raise LimitError(image.file, image.base + offset, rule)
 
