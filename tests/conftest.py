@@ -1,10 +1,17 @@
-"""Fixtures for all tests."""
+"""Fixtures and settings for all tests."""
 
 from __future__ import annotations
 
+import os
+
+import hypothesis
 import pytest
 
 from tests.support.ovmf import Ovmf, OvmfMissingError, locate
+
+# Tests are not timed: a busy machine is no failure. In CI a commit gets the same examples, and verdict, every time.
+hypothesis.settings.register_profile("mmsupervisor", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("mmsupervisor")
 
 
 @pytest.fixture(scope="session")
