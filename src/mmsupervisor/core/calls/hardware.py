@@ -1,0 +1,64 @@
+"""Ports, MSRs and instructions, each behind the policy gate (docs/reference/syscall-abi.md §7.1, §8)."""
+
+from __future__ import annotations
+
+from mmsupervisor.abi.system_calls import CallNumber
+from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.gate import Service
+from mmsupervisor.core.policy_gate import require_instruction, require_io, require_msr
+from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.machine.routing import UnknownMsrError
+from mmsupervisor.pi.status import Status
+from mmsupervisor.policy.model import Attribute, Instruction
+
+_MASK32 = (1 << 32) - 1
+
+
+def _read_msr(supervisor: Supervisor, number: int, _a2: int, _a3: int) -> int:
+    number &= _MASK32
+    require_msr(supervisor, number, Attribute.READ)
+    try:
+        return supervisor.machine.msrs.read(number, supervisor.current_cpu)
+    except UnknownMsrError as error:
+        raise CoreError(Status.UNSUPPORTED, f"{error}: ring 0 takes a #GP") from error
+
+
+def _write_msr(supervisor: Supervisor, number: int, value: int, _a3: int) -> int:
+    number &= _MASK32
+    require_msr(supervisor, number, Attribute.WRITE)
+    try:
+        supervisor.machine.msrs.write(number, supervisor.current_cpu, value)
+    except UnknownMsrError as error:
+        raise CoreError(Status.UNSUPPORTED, f"{error}: ring 0 takes a #GP") from error
+    return 0
+
+
+def _read_port(supervisor: Supervisor, port: int, width: int, _a3: int) -> int:
+    size = require_io(supervisor, port, width, Attribute.READ)
+    return supervisor.machine.ports.read(port & _MASK32, size)
+
+
+def _write_port(supervisor: Supervisor, port: int, width: int, value: int) -> int:
+    size = require_io(supervisor, port, width, Attribute.WRITE)
+    supervisor.machine.ports.write(port & _MASK32, size, value)
+    return 0
+
+
+def _instruction(instruction: Instruction) -> Service:
+    def serve(supervisor: Supervisor, _a1: int, _a2: int, _a3: int) -> int:
+        require_instruction(supervisor, instruction)
+        return 0
+
+    return serve
+
+
+SERVICES: dict[CallNumber, Service] = {
+    CallNumber.SMM_SC_RDMSR: _read_msr,
+    CallNumber.SMM_SC_WRMSR: _write_msr,
+    CallNumber.SMM_SC_CLI: _instruction(Instruction.CLI),
+    CallNumber.SMM_SC_IO_READ: _read_port,
+    CallNumber.SMM_SC_IO_WRITE: _write_port,
+    CallNumber.SMM_SC_WBINVD: _instruction(Instruction.WBINVD),
+    CallNumber.SMM_SC_HLT: _instruction(Instruction.HLT),
+}
+"""CLI, WBINVD and HLT change nothing that ring 3 can see: SYSRET restores its flags, and ring 0 goes on."""

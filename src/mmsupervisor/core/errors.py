@@ -1,0 +1,40 @@
+"""How the core fails: typed, and with everything a report needs."""
+
+from __future__ import annotations
+
+from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.pi.status import Status, status_name
+
+
+class CoreError(MmSupervisorError):
+    """A supervisor service could not do what was asked.
+
+    Attributes:
+        status: The EFI_STATUS that the reference's routine would return.
+        detail: What was wrong, in words.
+    """
+
+    def __init__(self, status: Status, detail: str) -> None:
+        """Record status and cause."""
+        self.status = status
+        self.detail = detail
+        super().__init__(f"{detail} ({status_name(status)})")
+
+
+class PolicyDeniedError(CoreError):
+    """The isolation policy says no.
+
+    Attributes:
+        rule: The rule that decided, with its place in the policy.
+        mend: What to change in the policy to allow it.
+    """
+
+    def __init__(self, status: Status, detail: str, rule: str, mend: str) -> None:
+        """Record status, request, rule and mend."""
+        self.rule = rule
+        self.mend = mend
+        super().__init__(status, detail)
+
+
+class LaunchError(CoreError):
+    """The core's entry point returned an error: it has not become operational."""

@@ -1,0 +1,136 @@
+"""From an exception in ring 3 to the finding that explains it (docs/reference/syscall-abi.md §9, §10)."""
+
+from __future__ import annotations
+
+from mmsupervisor.core.findings import Finding, Place, make_finding
+from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.machine.memory import PAGE_SIZE, Access, Attribute, PageState
+from mmsupervisor.processor.instructions import decode
+from mmsupervisor.processor.interface import Fault
+
+VECTOR_NAMES = {
+    0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS", 11: "#NP",
+    12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC", 19: "#XM", 20: "#VE", 21: "#CP",
+}  # fmt: skip
+"""Names of the exception vectors (Intel SDM vol. 3 table 6-1)."""
+
+_UNDEFINED, _STACK, _PROTECTION, _PAGE = 6, 12, 13, 14
+
+_PORTS = frozenset("in out insb insw insd outsb outsw outsd".split())
+_INTERRUPTS = frozenset("int int1 int3 into".split())
+_RETURNS = frozenset("ret retf retfq iret iretd iretq".split())
+_FAR = frozenset(("call", "jmp"))
+_PRIVILEGED = frozenset(
+    "cli sti hlt invd wbinvd wbnoinvd rdmsr wrmsr lgdt lidt lldt ltr lmsw clts invlpg invpcid swapgs sysret sysretq "
+    "sysexit sysexitq sysenter rsm rdpmc xsetbv sgdt sidt sldt smsw str monitor mwait vmcall vmmcall vmlaunch vmresume "
+    "vmxoff vmxon vmrun vmload vmsave stgi clgi skinit invlpga getsec".split()
+)
+
+_VERBS = {Access.READ: "read", Access.WRITE: "write", Access.EXECUTE: "execute"}
+
+
+def explain_fault(supervisor: Supervisor, fault: Fault, *, returned_by_ret: bool = False) -> Finding:
+    """Explain an exception.
+
+    Args:
+        supervisor: The supervisor.
+        fault: The exception.
+        returned_by_ret: Whether the stack pointer shows that the routine popped the garbage slot below which
+            ring 3 was entered: it returned by RET.
+    """
+    if returned_by_ret:
+        return _explain_return(supervisor, fault)
+    if fault.vector == _PAGE and fault.address is not None:
+        return _explain_page_fault(supervisor, fault, fault.address)
+    return _explain_instruction(supervisor, fault)
+
+
+def _finding(supervisor: Supervisor, fault: Fault, number: str, detail: str, rule: str) -> Finding:
+    return make_finding(
+        number,
+        detail,
+        place=supervisor.modules.place(fault.rip),
+        rule=rule,
+        vector=fault.vector,
+        error_code=fault.error_code,
+        address=fault.address,
+    )
+
+
+def _explain_return(supervisor: Supervisor, fault: Fault) -> Finding:
+    driver = supervisor.log.driver
+    return make_finding(
+        "MM-1105",
+        f"returned by RET to {fault.rip:#x}, the slot that holds no return address",
+        place=Place(driver, fault.rip),
+        rule="syscall-abi.md §3.3: the only way back is the call gate",
+        vector=fault.vector,
+        error_code=fault.error_code,
+        address=fault.address,
+    )
+
+
+def _explain_instruction(supervisor: Supervisor, fault: Fault) -> Finding:
+    name = VECTOR_NAMES.get(fault.vector, f"vector {fault.vector}")
+    instruction = decode(fault.instruction, fault.rip)
+    text = str(instruction) if instruction is not None else fault.instruction.hex(" ")
+    word = text.split()[-1] if text.startswith(("rep", "lock")) and len(text.split()) == 1 else _mnemonic(text)
+    detail = f"`{text}` raised {name}"
+    source = "syscall-abi.md §9"
+    if fault.vector == _UNDEFINED:
+        return _finding(supervisor, fault, "MM-1103", detail, source)
+    if fault.vector not in (_PROTECTION, _STACK):
+        return _finding(supervisor, fault, "MM-1106", detail, source)
+    if word in _PORTS:
+        return _finding(supervisor, fault, "MM-1101", detail, f"{source}: CPL 3 is above IOPL 0")
+    if word in _INTERRUPTS:
+        return _finding(supervisor, fault, "MM-1104", detail, f"{source}: interrupt gates have DPL 0")
+    if word in _PRIVILEGED or (word == "mov" and (" cr" in text or ",cr" in text or " dr" in text or ",dr" in text)):
+        return _finding(supervisor, fault, "MM-1102", detail, f"{source}: ring 0 only")
+    if word in _RETURNS or (word in _FAR and fault.error_code):
+        return _finding(supervisor, fault, "MM-1105", detail, "syscall-abi.md §3.3: the only way back is the call gate")
+    if fault.error_code == 0:
+        return _finding(supervisor, fault, "MM-1208", detail, "an address is not canonical, or an operand not aligned")
+    return _finding(supervisor, fault, "MM-1106", detail, source)
+
+
+def _mnemonic(text: str) -> str:
+    words = text.split()
+    while words and words[0] in ("lock", "rep", "repe", "repne", "bnd", "notrack"):
+        words.pop(0)
+    return words[0] if words else ""
+
+
+def _explain_page_fault(supervisor: Supervisor, fault: Fault, address: int) -> Finding:
+    state = supervisor.memory.state(address)
+    verb = _VERBS.get(fault.access, "touch")
+    what = f"{verb} at {address:#x}"
+    use = f", {state.use}" if state.use else ""
+    if address < PAGE_SIZE:
+        return _finding(supervisor, fault, "MM-1205", what, "memory.md §6: page 0 is never present")
+    if not supervisor.mmram.touches(address, 1):
+        return _explain_outside(supervisor, fault, state, f"{what}{use}")
+    if state.attributes & Attribute.RP:
+        return _finding(supervisor, fault, "MM-1206", f"{what}{use}", "memory.md §4: the page is not present")
+    return _explain_present(supervisor, fault, state, f"{what}{use}")
+
+
+def _explain_present(supervisor: Supervisor, fault: Fault, state: PageState, what: str) -> Finding:
+    if state.attributes & Attribute.SP:
+        return _finding(supervisor, fault, "MM-1202", what, "memory.md §4: a supervisor page")
+    if fault.access is Access.EXECUTE:
+        return _finding(supervisor, fault, "MM-1204", what, "memory.md §4: the page is not executable")
+    if fault.access is Access.WRITE and state.attributes & Attribute.RO:
+        return _finding(supervisor, fault, "MM-1203", what, "memory.md §4: the page is read-only")
+    return _finding(supervisor, fault, "MM-1209", what, "the instruction is not one that this tool carries out")
+
+
+def _explain_outside(supervisor: Supervisor, fault: Fault, state: PageState, what: str) -> Finding:
+    if not state.attributes & Attribute.RP:
+        return _explain_present(supervisor, fault, state, what)
+    if state.bank is None:
+        return _finding(supervisor, fault, "MM-1207", what, "nothing answers at that address")
+    if state.bank.backing is None:
+        detail = f"{what}, device {state.bank.name}"
+        return _finding(supervisor, fault, "MM-1207", detail, "memory.md §7: no MMIO resource descriptor HOB covers it")
+    return _finding(supervisor, fault, "MM-1201", what, "memory.md §7: outside MMRAM only unblocked pages are present")

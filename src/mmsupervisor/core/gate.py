@@ -1,0 +1,148 @@
+"""The system-call gate: look up, check, serve, or die (docs/reference/syscall-abi.md §5 to §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from mmsupervisor.abi.system_calls import (
+    SYSTEM_CALLS,
+    Kind,
+    NonZero,
+    Once,
+    Support,
+    SystemCallDeclaration,
+    UserRange,
+)
+from mmsupervisor.core.errors import CoreError, PolicyDeniedError
+from mmsupervisor.core.events import SystemCallMade
+from mmsupervisor.core.findings import Finding, make_finding
+from mmsupervisor.core.ownership import is_user_range
+from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.machine.events import Hex
+from mmsupervisor.machine.memory import BusError
+from mmsupervisor.pi.guid import GUID_SIZE, Guid
+from mmsupervisor.pi.status import Status, status_name
+from mmsupervisor.processor.interface import SystemCall
+
+Service: TypeAlias = Callable[[Supervisor, int, int, int], int]
+"""Serves one call: (supervisor, RDX, R8, R9) to RAX. A :class:`CoreError` it raises is fatal."""
+
+_MASK64 = (1 << 64) - 1
+
+
+class SystemCallGate:
+    """Dispatches system calls by the table."""
+
+    def __init__(self, supervisor: Supervisor, services: Mapping[int, Service]) -> None:
+        """Serve calls with ``services``, which has one entry for each call that the table says is served."""
+        self._supervisor = supervisor
+        self._services = services
+
+    def dispatch(self, call: SystemCall) -> int:
+        """Serve one call.
+
+        Returns:
+            What RAX holds afterwards.
+
+        Raises:
+            SystemStopError: the call is fatal.
+        """
+        declaration = SYSTEM_CALLS.get(call.number)
+        if declaration is None or declaration.support is not Support.SERVED:
+            raise self._unserved(call, declaration)
+        try:
+            self._check(declaration, call.arguments)
+            result = self._services[call.number](self._supervisor, *call.arguments) & _MASK64
+        except CoreError as error:
+            self._emit(declaration, call, None)
+            raise self._supervisor.die(self._fatal(declaration, call, error)) from error
+        except BusError as error:
+            self._emit(declaration, call, None)
+            raise self._supervisor.die(self._ring0_fault(declaration, call, error)) from error
+        self._emit(declaration, call, result)
+        return result
+
+    def _check(self, declaration: SystemCallDeclaration, arguments: tuple[int, int, int]) -> None:
+        supervisor = self._supervisor
+        for check in declaration.checks:
+            match check:
+                case Once():
+                    if declaration.number in supervisor.calls_made:
+                        raise CoreError(check.status, "the call was made before and may be made once only")
+                case NonZero():
+                    if arguments[check.argument] == 0:
+                        raise CoreError(check.status, f"{declaration.arguments[check.argument].name} is 0")
+                case UserRange():
+                    self._check_range(declaration, check, arguments)
+        if any(isinstance(check, Once) for check in declaration.checks):
+            supervisor.calls_made.add(declaration.number)
+
+    def _check_range(
+        self, declaration: SystemCallDeclaration, check: UserRange, arguments: tuple[int, int, int]
+    ) -> None:
+        address = arguments[check.argument]
+        if check.unless_zero and address == 0:
+            return
+        size = arguments[check.size_argument] if check.size_argument is not None else check.size or 0
+        name = declaration.arguments[check.argument].name
+        try:
+            user = is_user_range(self._supervisor.memory, address, size)
+        except CoreError as error:
+            raise CoreError(check.status, f"{name} does not name ring-3 memory: {error.detail}") from error
+        if not user:
+            use = self._supervisor.memory.state(address).use
+            whose = f" ({use})" if use else ""
+            raise CoreError(check.status, f"{name} {address:#x} + {size:#x} is a supervisor page{whose}")
+
+    def _fatal(self, declaration: SystemCallDeclaration, call: SystemCall, error: CoreError) -> Finding:
+        place = self._supervisor.modules.place(call.rip - 2)
+        detail = f"{declaration.name}: {error.detail}"
+        source = f"{declaration.source}: {status_name(error.status)} is fatal"
+        if isinstance(error, PolicyDeniedError):
+            return make_finding("MM-1001", detail, place=place, rule=error.rule, mend=error.mend, status=error.status)
+        resources = error.status in (Status.OUT_OF_RESOURCES, Status.NOT_FOUND)
+        return make_finding(
+            "MM-1004" if resources else "MM-1002", detail, place=place, rule=source, status=error.status
+        )
+
+    def _ring0_fault(self, declaration: SystemCallDeclaration, call: SystemCall, error: BusError) -> Finding:
+        """Ownership ignores presence, so ring 0 may touch a page with nothing behind it (surprise 10)."""
+        self._supervisor.reference_bug("syscall-abi.md §11.10", "ownership was granted for a page that is not there")
+        return make_finding(
+            "MM-1302",
+            f"{declaration.name}: ring 0 touched {error.address:#x}, where there is no memory",
+            place=self._supervisor.modules.place(call.rip - 2),
+            rule="syscall-abi.md §5: presence is not required",
+            vector=14,
+            address=error.address,
+        )
+
+    def _unserved(self, call: SystemCall, declaration: SystemCallDeclaration | None) -> Exception:
+        place = self._supervisor.modules.place(call.rip - 2)
+        if declaration is None:
+            name, status = f"{call.number:#x}", Status.INVALID_PARAMETER
+            detail = f"system call {name} does not exist"
+        else:
+            name, status = declaration.name, declaration.failures[0][0]
+            detail = f"{name}: {declaration.support.value}"
+        arguments = tuple(Hex(value) for value in call.arguments)
+        self._supervisor.log.emit(SystemCallMade(name, arguments, "", None))
+        rule = f"syscall-abi.md §7: {status_name(status)} is fatal"
+        return self._supervisor.die(make_finding("MM-1003", detail, place=place, rule=rule, status=status))
+
+    def _emit(self, declaration: SystemCallDeclaration, call: SystemCall, result: int | None) -> None:
+        guid = ""
+        for argument, value in zip(declaration.arguments, call.arguments, strict=False):
+            if argument.kind is Kind.GUID and value:
+                guid = self._guid_name(value)
+        arguments = tuple(Hex(value) for value in call.arguments[: len(declaration.arguments)])
+        self._supervisor.log.emit(
+            SystemCallMade(declaration.name, arguments, guid, None if result is None else Hex(result))
+        )
+
+    def _guid_name(self, address: int) -> str:
+        try:
+            return Guid(self._supervisor.memory.read(address, GUID_SIZE)).label
+        except BusError:
+            return "unreadable"

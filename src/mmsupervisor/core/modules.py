@@ -1,0 +1,98 @@
+"""The images in MMRAM: whose code an address belongs to."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from mmsupervisor.core.findings import Place
+from mmsupervisor.pi.guid import Guid
+
+
+@dataclass(frozen=True, slots=True)
+class Symbols:
+    """Names within one image.
+
+    Attributes:
+        offsets: Offsets in the image, ascending, in bytes.
+        names: The name at each of them.
+    """
+
+    offsets: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def name_of(self, offset: int) -> str:
+        """Return ``name+0x..`` of the last symbol at or before an offset, or an empty string."""
+        index = bisect_right(self.offsets, offset) - 1
+        if index < 0:
+            return ""
+        distance = offset - self.offsets[index]
+        return self.names[index] if distance == 0 else f"{self.names[index]}+{distance:#x}"
+
+    def offset_of(self, name: str) -> int | None:
+        """Return the offset of a name, or None."""
+        return self.offsets[self.names.index(name)] if name in self.names else None
+
+
+@dataclass(slots=True)
+class Module:
+    """An image that the dispatcher loaded.
+
+    Attributes:
+        name: Its user-interface name, else the name or text of its file GUID.
+        guid: Its file GUID.
+        base: Where its first byte lies.
+        size: Bytes of the mapped image.
+        entry: Address of its entry point.
+        handle: The ImageHandle that ring 3 is given.
+        symbols: Names in it.
+    """
+
+    name: str
+    guid: Guid
+    base: int
+    size: int
+    entry: int
+    handle: int = 0
+    symbols: Symbols = field(default_factory=Symbols)
+
+    def place(self, address: int) -> Place:
+        """Describe an address in this image."""
+        offset = address - self.base
+        return Place(self.name, address, offset, self.symbols.name_of(offset))
+
+
+class ModuleList:
+    """All loaded images.
+
+    Attributes:
+        modules: In order of loading.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.modules: list[Module] = []
+
+    def add(self, module: Module) -> None:
+        """Record a loaded image."""
+        self.modules.append(module)
+
+    def remove(self, module: Module) -> None:
+        """Forget an image whose pages were freed."""
+        self.modules.remove(module)
+
+    def find(self, address: int) -> Module | None:
+        """Return the image that holds an address."""
+        for module in self.modules:
+            if module.base <= address < module.base + module.size:
+                return module
+        return None
+
+    def by_name(self, name: str) -> Module | None:
+        """Return the image with a name."""
+        return next((module for module in self.modules if module.name == name), None)
+
+    def place(self, address: int) -> Place:
+        """Describe any address."""
+        module = self.find(address)
+        return module.place(address) if module else Place("", address)

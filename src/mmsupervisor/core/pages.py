@@ -1,0 +1,226 @@
+"""Page services of MMRAM: who owns which page, allocation from the top (docs/reference/memory.md §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.mmram import Mmram
+from mmsupervisor.machine.interval_map import IntervalMap
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Attribute, PhysicalMemory
+from mmsupervisor.pi.status import Status
+
+PAGE_SHIFT = 12
+
+
+class AllocateType(IntEnum):
+    """EFI_ALLOCATE_TYPE."""
+
+    ANY_PAGES = 0
+    MAX_ADDRESS = 1
+    ADDRESS = 2
+
+
+class PageType(IntEnum):
+    """The two memory types that MMRAM pages are allocated as, and free memory; values of EFI_MEMORY_TYPE."""
+
+    RUNTIME_SERVICES_CODE = 5
+    RUNTIME_SERVICES_DATA = 6
+    CONVENTIONAL = 7
+
+
+class Owner(Enum):
+    """Whose pages they are."""
+
+    USER = "user"
+    SUPERVISOR = "supervisor"
+
+
+@dataclass(frozen=True, slots=True)
+class PageRecord:
+    """What the memory map records of a run of pages.
+
+    Attributes:
+        type: Allocated as what, or free.
+        owner: Whose.
+    """
+
+    type: PageType
+    owner: Owner
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has the pages."""
+        return self.type is PageType.CONVENTIONAL
+
+
+_FREE = PageRecord(PageType.CONVENTIONAL, Owner.SUPERVISOR)
+
+
+class PageServices:
+    """The core's page allocator.
+
+    Attributes:
+        records: The memory map by address; None outside MMRAM.
+        protecting: Whether attributes are applied at once. False until the core is initialised: before
+            that everything is open, and lock-down applies what the map says.
+    """
+
+    def __init__(self, memory: PhysicalMemory, mmram: Mmram) -> None:
+        """Add the free ranges first, then the allocated ones, as the core does at entry."""
+        self._memory = memory
+        self.records: IntervalMap[PageRecord | None] = IntervalMap(memory.pages.limit, None)
+        self.protecting = False
+        for region in mmram.ranges:
+            if region.usable:
+                self.records.update(region.start, region.end, lambda _: _FREE)
+        taken = PageRecord(PageType.RUNTIME_SERVICES_DATA, Owner.SUPERVISOR)
+        for region in mmram.ranges:
+            if not region.usable:
+                self.records.update(region.start, region.end, lambda _: taken)
+
+    @property
+    def free_pages(self) -> int:
+        """Number of pages nobody has."""
+        return sum(piece.size for piece in self.records if piece.value is not None and piece.value.free) // PAGE_SIZE
+
+    def allocate(
+        self,
+        pages: int,
+        page_type: PageType,
+        owner: Owner,
+        use: str,
+        *,
+        kind: int = AllocateType.ANY_PAGES,
+        address: int = 0,
+    ) -> int:
+        """Allocate pages from the highest free range that is large enough, at its end.
+
+        Args:
+            pages: Number of pages. Zero is not refused: the end of the highest free range is returned and
+                nothing is reserved, as in the reference.
+            page_type: Code or data.
+            owner: Whose they become.
+            use: What they are for, for reports.
+            kind: EFI_ALLOCATE_TYPE.
+            address: The wanted address or the highest address, for the kinds that have one.
+
+        Returns:
+            The physical address. The contents are not cleared.
+
+        Raises:
+            CoreError: INVALID_PARAMETER for another kind, OUT_OF_RESOURCES, NOT_FOUND for a wanted address.
+        """
+        size = pages << PAGE_SHIFT
+        if kind == AllocateType.ADDRESS:
+            base = self._wanted(address, size)
+        elif kind in (AllocateType.ANY_PAGES, AllocateType.MAX_ADDRESS):
+            limit = self.records.limit if kind == AllocateType.ANY_PAGES else address + 1
+            base = self._highest(size, limit)
+        else:
+            raise CoreError(Status.INVALID_PARAMETER, f"allocation type {kind} is unknown")
+        if size:
+            self.records.update(base, base + size, lambda _: PageRecord(page_type, owner))
+            self._memory.set_use(base, size, use)
+            if self.protecting:
+                self.protect(base, size, page_type, owner)
+        return base
+
+    def _highest(self, size: int, limit: int) -> int:
+        best = None
+        for piece in self.records:
+            if piece.value is None or not piece.value.free:
+                continue
+            end = min(piece.end, limit) & ~PAGE_MASK
+            if end - size >= piece.start and end > piece.start:
+                best = end - size
+        if best is None:
+            raise CoreError(Status.OUT_OF_RESOURCES, f"no free range of MMRAM has {size >> PAGE_SHIFT} pages")
+        return best
+
+    def _wanted(self, address: int, size: int) -> int:
+        pieces = list(self.records.slice(address, address + size)) if not address & PAGE_MASK else []
+        whole = sum(piece.size for piece in pieces) == size and bool(pieces)
+        if not whole or any(piece.value is None or not piece.value.free for piece in pieces):
+            raise CoreError(Status.NOT_FOUND, f"{size >> PAGE_SHIFT} pages at {address:#x} are not free")
+        return address
+
+    def free(self, address: int, pages: int, owner: Owner) -> bool:
+        """Give pages back.
+
+        Returns:
+            Whether they were freed. Pages recorded for the other owner are left alone, and the reference's
+            status is nevertheless EFI_SUCCESS (docs/reference/memory.md, surprise 11).
+
+        Raises:
+            CoreError: NOT_FOUND if the range is not wholly allocated MMRAM, INVALID_PARAMETER if unaligned.
+        """
+        size = pages << PAGE_SHIFT
+        if address & PAGE_MASK:
+            raise CoreError(Status.INVALID_PARAMETER, f"address {address:#x} is not page aligned")
+        pieces = list(self.records.slice(address, address + size))
+        if not pieces or any(piece.value is None or piece.value.free for piece in pieces):
+            raise CoreError(Status.NOT_FOUND, f"{pages} pages at {address:#x} are not allocated")
+        if any(piece.value is not None and piece.value.owner is not owner for piece in pieces):
+            return False
+        self.records.update(address, address + size, lambda _: _FREE)
+        self._memory.set_use(address, size, "free MMRAM")
+        if self.protecting:
+            self._memory.assign(address, size, Attribute.XP | Attribute.SP)
+        return True
+
+    def protect(self, base: int, size: int, page_type: PageType, owner: Owner) -> None:
+        """Give pages the attributes of their record: code is executable, data is not; all is writable."""
+        attributes = Attribute.NONE if page_type is PageType.RUNTIME_SERVICES_CODE else Attribute.XP
+        if owner is Owner.SUPERVISOR:
+            attributes |= Attribute.SP
+        self._memory.assign(base, size, attributes)
+
+    def protect_all(self) -> None:
+        """Apply the whole map, as lock-down does, and apply every later change at once."""
+        for piece in list(self.records):
+            if piece.value is None:
+                continue
+            self.protect(piece.start, piece.size, piece.value.type, piece.value.owner)
+            if piece.value.free:
+                self._memory.set_use(piece.start, piece.size, "free MMRAM")
+        self.protecting = True
+
+
+class SupervisorPool:
+    """Small objects of the supervisor: only their addresses are seen, as opaque handles in ring 3.
+
+    The objects themselves are Python's; the addresses lie in supervisor pages, so that a driver that uses a
+    handle as a pointer faults as it would on the device.
+    """
+
+    _ALIGNMENT = 64
+
+    def __init__(self, pages: PageServices) -> None:
+        """Begin with no page."""
+        self._pages = pages
+        self._free: dict[int, list[int]] = {}
+        self._next = 0
+        self._end = 0
+
+    def allocate(self, size: int) -> int:
+        """Return the address of ``size`` bytes; raises as :meth:`PageServices.allocate` does."""
+        size = -(-size // self._ALIGNMENT) * self._ALIGNMENT
+        reusable = self._free.get(size)
+        if reusable:
+            return reusable.pop()
+        if size > self._end - self._next:
+            pages = max(1, -(-size // PAGE_SIZE))
+            self._next = self._pages.allocate(
+                pages, PageType.RUNTIME_SERVICES_DATA, Owner.SUPERVISOR, "supervisor pool"
+            )
+            self._end = self._next + pages * PAGE_SIZE
+        address = self._next
+        self._next += size
+        return address
+
+    def free(self, address: int, size: int) -> None:
+        """Take bytes back for later objects of the same size."""
+        size = -(-size // self._ALIGNMENT) * self._ALIGNMENT
+        self._free.setdefault(size, []).append(address)
