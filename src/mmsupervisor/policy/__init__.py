@@ -10,6 +10,8 @@ module                  what
                         what the supervisor sees; ``write_blob(policy)``; ``assemble(roots)`` lays out as the tool does
 ``legacy``              the same for version 2: ``read_legacy_blob``, ``write_legacy_blob``, ``assemble_legacy``
 ``defaults``            ``default_policy()``
+``compiled``            ``CompiledPolicy(policy)``: what a run asks. ``.io(address, width, mask)``, ``.msr(msr, mask)``,
+                        ``.instruction(index)``, ``.save_state(register, width, io)``; each returns a ``Decision``
 ``decide``              the same answers by the reference's walk: ``decide_io``, ``decide_msr``, ``decide_instruction``
 ``save_state``          ``decide_save_state_read``, ``decide_save_state_write``; ``IoTrap``, ``SaveStateRegister``
 ``decision``            ``Decision``: ``status``, ``allowed``, ``reason``, ``rule``, ``root``, ``entry`` (with its

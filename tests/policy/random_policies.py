@@ -1,0 +1,61 @@
+"""Random policies that meet on purpose: few addresses, every length, every access attribute, roots twice."""
+
+from random import Random
+
+from mmsupervisor.policy.blob import assemble
+from mmsupervisor.policy.model import (
+    InstructionEntry,
+    IoEntry,
+    MsrEntry,
+    Policy,
+    PolicyRoot,
+    RootType,
+    SaveStateEntry,
+)
+
+PORT_CENTRES = (0x0, 0x70, 0xCF8, 0xFFFA)
+MSR_CENTRES = (0x0, 0x10, 0xC000_0080, 0xFFFF_FFF4)
+
+
+def io_entry(random: Random) -> IoEntry:
+    address = random.choice(PORT_CENTRES) + random.randrange(6)
+    length = random.choice((0, 1, 1, 2, 2, 3, 4, 4, 5, 8, 0x100, 0xFFFF))
+    return IoEntry(address, length, random.choice((0, 1, 2, 3, 4, 8, 9, 10, 11, 0x13, 0x41)))
+
+
+def msr_entry(random: Random) -> MsrEntry:
+    address = random.choice(MSR_CENTRES) + random.randrange(12)
+    return MsrEntry(address, random.choice((0, 1, 1, 2, 4, 5, 12, 0x100, 0xFFFF)), random.choice((0, 1, 2, 3, 4, 7)))
+
+
+def instruction_entry(random: Random) -> InstructionEntry:
+    return InstructionEntry(random.randrange(4), random.choice((0, 1, 4, 5)))
+
+
+def save_state_entry(random: Random) -> SaveStateEntry:
+    return SaveStateEntry(random.randrange(3), random.choice((0, 1, 1, 0x10, 0x10, 0x11, 4)), random.randrange(4))
+
+
+MAKERS = {
+    RootType.IO: io_entry,
+    RootType.MSR: msr_entry,
+    RootType.INSTRUCTION: instruction_entry,
+    RootType.SAVE_STATE: save_state_entry,
+}
+
+
+def random_root(random: Random, kind: RootType, most: int = 6) -> PolicyRoot:
+    attr = random.choice((0, 0, 0, 1, 1, 1, 2, 255))
+    entries = tuple(MAKERS[kind](random) for _ in range(random.randrange(most + 1)))
+    return PolicyRoot(kind, attr, entries)
+
+
+def random_policy(random: Random) -> Policy:
+    """Usually one root of each type in any order; now and then one is missing or there twice."""
+    kinds = list(MAKERS)
+    random.shuffle(kinds)
+    if random.random() < 0.2:
+        kinds.append(random.choice(kinds))
+    if random.random() < 0.1:
+        kinds.pop(0)
+    return assemble(random_root(random, kind) for kind in kinds)
