@@ -159,7 +159,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class BudgetSpent:
-    """The budget of this entry is used up. Where exactly differs between processors and is not told."""
+    """The budget of this entry is used up. Where exactly differs between processors and is not told.
+
+    ``resume()`` goes on with the whole budget anew, so that contexts can take turns.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,7 @@ class ProcessorOptions:
     Attributes:
         cpuid: The CPU that drivers see.
         budget: Instructions that one entry may execute, in all its resumptions; 0 for no bound. A processor
-            that cannot count may use time at a stated rate instead.
+            may estimate them from the bytes of code that ran, or use time at a stated rate.
     """
 
     cpuid: CpuIdTable
@@ -238,7 +241,7 @@ class Processor(Protocol):
         """
 
     def registers(self) -> Registers:
-        """Return the registers at the last exit."""
+        """Return the registers at the last exit; after a system call RCX and R11 as the instruction left them."""
 
     def set_registers(self, registers: Registers) -> None:
         """Replace the registers; the next ``resume`` begins with them and ignores its value."""
@@ -248,6 +251,17 @@ class Processor(Protocol):
 
     def restore(self, suspended: Suspended) -> None:
         """Take a context up again; ``resume`` then answers the exit it was suspended at."""
+
+    def forget_code(self, start: int, size: int) -> None:
+        """Take notice that the supervisor wrote to pages that ring 3 may execute.
+
+        Needed only when the pages stayed executable in between: a page that becomes executable is always read anew,
+        and what ring 3 writes to its own code takes effect by itself.
+
+        Args:
+            start: First address, page aligned.
+            size: Bytes, whole pages, within one bank.
+        """
 
     def close(self) -> None:
         """Give up all resources. Closing twice is allowed."""

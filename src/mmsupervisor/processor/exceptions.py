@@ -1,0 +1,37 @@
+"""Exception vectors, and what an emulator leaves out about an exception, found from the instruction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmsupervisor.machine.memory import PAGE_SIZE
+from mmsupervisor.processor.instructions import is_canonical, memory_uses
+from mmsupervisor.processor.interface import Registers
+
+if TYPE_CHECKING:
+    from iced_x86 import Instruction
+
+DEBUG = 1
+INVALID_OPCODE = 6
+STACK_SEGMENT = 12
+GENERAL_PROTECTION = 13
+
+WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
+"""Vectors that push an error code."""
+
+
+def touched_address(instruction: Instruction, registers: Registers, page: int) -> int:
+    """Return CR2 for a fault on a page: the first byte of it that the instruction touches."""
+    for use in memory_uses(instruction, registers):
+        if use.address < page + PAGE_SIZE and use.address + max(use.size, 1) > page:
+            return max(use.address, page)
+    return page
+
+
+def vector_of_bad_address(instruction: Instruction, registers: Registers, page: int) -> int:
+    """Return #SS or #GP, for an access to a page that is not canonical."""
+    for use in memory_uses(instruction, registers):
+        last = use.address + max(use.size, 1) - 1
+        if not (is_canonical(use.address) and is_canonical(last)) and use.address < page + PAGE_SIZE and last >= page:
+            return STACK_SEGMENT if use.stack else GENERAL_PROTECTION
+    return GENERAL_PROTECTION

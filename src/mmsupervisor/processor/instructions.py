@@ -1,0 +1,191 @@
+"""Instructions as data: decoding, registers by their encoding, and the memory an instruction touches.
+
+Everything that needs the ``iced-x86`` decoder imports it when it is first used, so that programs which never meet a
+fault do not pay for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from mmsupervisor.processor.interface import Registers
+
+if TYPE_CHECKING:
+    from iced_x86 import Instruction, UsedMemory
+
+MAX_INSTRUCTION = 15
+"""Bytes of the longest instruction."""
+
+MASK64 = (1 << 64) - 1
+
+_FIELDS = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
+"""General registers in the order of their encoding."""
+
+
+def is_canonical(address: int) -> bool:
+    """Return whether bits 63 to 47 of an address are all equal."""
+    return address < 1 << 47 or address >= MASK64 + 1 - (1 << 47)
+
+
+def decode(code: bytes, address: int) -> Instruction | None:
+    """Return the instruction at the start of ``code``, or None if there is no whole valid one."""
+    from iced_x86 import Decoder
+
+    instruction = Decoder(64, code, ip=address).decode()
+    return None if instruction.is_invalid else instruction
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterPart:
+    """Where a register lies within a 64-bit one.
+
+    Attributes:
+        field: Name of the 64-bit register, as in ``Registers``.
+        shift: Lowest bit.
+        width: Bytes.
+    """
+
+    field: str
+    shift: int
+    width: int
+
+
+@cache
+def register_parts() -> dict[int, RegisterPart]:
+    """Return the part of each general register by the decoder's register number."""
+    from iced_x86 import Register
+
+    parts: dict[int, RegisterPart] = {}
+    low_bytes = [
+        "AL",
+        "CL",
+        "DL",
+        "BL",
+        "SPL",
+        "BPL",
+        "SIL",
+        "DIL",
+        "R8L",
+        "R9L",
+        "R10L",
+        "R11L",
+        "R12L",
+        "R13L",
+        "R14L",
+        "R15L",
+    ]
+    words = [
+        "AX",
+        "CX",
+        "DX",
+        "BX",
+        "SP",
+        "BP",
+        "SI",
+        "DI",
+        "R8W",
+        "R9W",
+        "R10W",
+        "R11W",
+        "R12W",
+        "R13W",
+        "R14W",
+        "R15W",
+    ]
+    for index, field in enumerate(_FIELDS):
+        wide = field.upper()
+        double = "E" + wide[1:] if index < 8 else wide + "D"
+        for name, width in ((low_bytes[index], 1), (words[index], 2), (double, 4), (wide, 8)):
+            parts[getattr(Register, name)] = RegisterPart(field, 0, width)
+    for name, field in (("AH", "rax"), ("CH", "rcx"), ("DH", "rdx"), ("BH", "rbx")):
+        parts[getattr(Register, name)] = RegisterPart(field, 8, 1)
+    return parts
+
+
+class RegisterFile:
+    """General registers that can be changed, by name or by the decoder's number.
+
+    Attributes:
+        values: The 64-bit registers by name, ``rip`` and ``rflags`` included.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, registers: Registers) -> None:
+        """Begin with a copy of ``registers``."""
+        self.values: dict[str, int] = {name: getattr(registers, name) for name in Registers.__slots__}
+
+    def read(self, register: int) -> int:
+        """Return a register, zero-extended.
+
+        Raises:
+            KeyError: it is not a general register.
+        """
+        part = register_parts()[register]
+        return self.values[part.field] >> part.shift & (1 << 8 * part.width) - 1
+
+    def write(self, register: int, value: int) -> None:
+        """Set a register: 4 bytes clear the upper half, 1 and 2 bytes leave the rest; raises as :meth:`read` does."""
+        part = register_parts()[register]
+        if part.width >= 4:
+            self.values[part.field] = value & (1 << 8 * part.width) - 1
+            return
+        mask = (1 << 8 * part.width) - 1 << part.shift
+        self.values[part.field] = self.values[part.field] & ~mask | value << part.shift & mask
+
+    def frozen(self) -> Registers:
+        """Return the registers as a value."""
+        return Registers(**self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """One range of memory that an instruction touches.
+
+    Attributes:
+        address: First byte, linear.
+        size: Bytes.
+        stack: Whether the stack segment is used, so that a fault of the address is #SS and not #GP.
+    """
+
+    address: int
+    size: int
+    stack: bool
+
+
+def memory_uses(instruction: Instruction, registers: Registers) -> list[MemoryUse]:
+    """Return what an instruction touches in its next step; a repeated one its next element only."""
+    from iced_x86 import InstructionInfoFactory
+
+    file = RegisterFile(registers)
+    used: Iterable[UsedMemory] = InstructionInfoFactory().info(instruction).used_memory()
+    return [_resolve(memory, instruction, file) for memory in used]
+
+
+def _resolve(memory: UsedMemory, instruction: Instruction, file: RegisterFile) -> MemoryUse:
+    from iced_x86 import CodeSize, MemorySizeExt, Mnemonic, Register
+
+    address = memory.displacement
+    if memory.base in register_parts():
+        address += file.read(memory.base)
+    if memory.index in register_parts():
+        address += file.read(memory.index) * memory.scale
+    bit_tests = (Mnemonic.BT, Mnemonic.BTS, Mnemonic.BTR, Mnemonic.BTC)
+    if instruction.mnemonic in bit_tests and instruction.op1_register in register_parts():
+        address += bit_string_offset(file, instruction.op1_register)
+    address &= (1 << 32) - 1 if memory.address_size == CodeSize.CODE32 else MASK64
+    stack = memory.segment == Register.SS
+    return MemoryUse(address, MemorySizeExt.size(memory.memory_size), stack)
+
+
+def bit_string_offset(file: RegisterFile, register: int) -> int:
+    """Return how far a bit index in a register moves the operand of BT and its relatives, in bytes, with a sign."""
+    width = register_parts()[register].width
+    bits = 8 * width
+    index = file.read(register)
+    if index >> bits - 1:
+        index -= 1 << bits
+    return (index // bits) * width

@@ -1,0 +1,110 @@
+"""Instructions that end in an exit of their own kind: the call gate, CPUID, the timestamp, what ring 3 may not do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from mmsupervisor.machine.memory import Access, BusError, PhysicalMemory
+from mmsupervisor.processor.exceptions import DEBUG, GENERAL_PROTECTION, INVALID_OPCODE
+from mmsupervisor.processor.instructions import memory_uses
+from mmsupervisor.processor.interface import CALL_GATE_SELECTOR, CpuIdLeaf, CpuIdTable, Registers
+from mmsupervisor.processor.trapped import trapped_mnemonics
+
+if TYPE_CHECKING:
+    from iced_x86 import Instruction
+
+_NOTHING = CpuIdLeaf(0, 0, 0, 0)
+_INTEL_EBX = int.from_bytes(b"Genu", "little")
+
+
+@cache
+def _mnemonics(names: str) -> frozenset[int]:
+    from iced_x86 import Mnemonic
+
+    return frozenset(getattr(Mnemonic, name) for name in names.split())
+
+
+def is_trapped(instruction: Instruction) -> bool:
+    """Return whether the instruction is one that never reaches an emulator."""
+    return instruction.mnemonic in trapped_mnemonics()
+
+
+def is_cpuid(instruction: Instruction) -> bool:
+    """Return whether it is CPUID."""
+    return instruction.mnemonic in _mnemonics("CPUID")
+
+
+def is_timestamp(instruction: Instruction) -> bool:
+    """Return whether it is RDTSC or RDTSCP."""
+    return instruction.mnemonic in _mnemonics("RDTSC RDTSCP")
+
+
+def is_timestamp_with_cpu(instruction: Instruction) -> bool:
+    """Return whether it is RDTSCP."""
+    return instruction.mnemonic in _mnemonics("RDTSCP")
+
+
+def answer_cpuid(table: CpuIdTable, registers: Registers, length: int) -> Registers:
+    """Return the registers after CPUID."""
+    leaf, subleaf = registers.rax & 0xFFFF_FFFF, registers.rcx & 0xFFFF_FFFF
+    answer = table.get((leaf, subleaf)) or table.get((leaf, 0)) or _NOTHING
+    return replace(
+        registers, rax=answer.eax, rbx=answer.ebx, rcx=answer.ecx, rdx=answer.edx, rip=registers.rip + length
+    )
+
+
+def answer_timestamp(registers: Registers, instruction: Instruction, ticks: int) -> Registers:
+    """Return the registers after RDTSC or RDTSCP."""
+    after = replace(
+        registers, rax=ticks & 0xFFFF_FFFF, rdx=ticks >> 32 & 0xFFFF_FFFF, rip=registers.rip + instruction.len
+    )
+    return replace(after, rcx=0) if is_timestamp_with_cpu(instruction) else after
+
+
+def refusal(instruction: Instruction, table: CpuIdTable) -> tuple[int, int]:
+    """Return vector and error code of a trapped instruction (docs/reference/syscall-abi.md §9)."""
+    if instruction.mnemonic in _mnemonics("INT INT3"):
+        number = 3 if instruction.mnemonic in _mnemonics("INT3") else instruction.immediate8
+        return GENERAL_PROTECTION, number << 3 | 2  # the gate's privilege level is 0: error code of the gate, IDT
+    if instruction.mnemonic in _mnemonics("INT1"):
+        return DEBUG, 0
+    if instruction.mnemonic in _mnemonics("SYSENTER SYSEXIT"):
+        leaf = table.get((0, 0), _NOTHING)
+        # With IA32_SYSENTER_CS zero Intel raises #GP; AMD has no such instruction in 64-bit mode.
+        return (GENERAL_PROTECTION if leaf.ebx == _INTEL_EBX else INVALID_OPCODE), 0
+    return GENERAL_PROTECTION, 0
+
+
+def invalid_as(instruction: Instruction | None) -> tuple[int, int]:
+    """Return vector and error code of an instruction that the emulator does not know."""
+    return INVALID_OPCODE, 0
+
+
+def loads_descriptor(instruction: Instruction) -> bool:
+    """Return whether the instruction makes the processor read its descriptor table."""
+    from iced_x86 import OpKind, Register
+
+    if instruction.mnemonic in _mnemonics("LAR LSL VERR VERW LFS LGS LSS RETF IRET IRETD IRETQ"):
+        return True
+    if instruction.mnemonic in _mnemonics("CALL JMP"):
+        return instruction.is_call_far_indirect or instruction.is_jmp_far_indirect
+    if instruction.mnemonic in _mnemonics("MOV POP") and instruction.op0_kind == OpKind.REGISTER:
+        segments = (Register.ES, Register.CS, Register.SS, Register.DS, Register.FS, Register.GS)
+        return instruction.op0_register in segments
+    return False
+
+
+def is_gate_call(instruction: Instruction, registers: Registers, memory: PhysicalMemory) -> bool:
+    """Return whether it is a far call through the supervisor's call gate; the offset does not matter."""
+    if not instruction.is_call_far_indirect:
+        return False
+    (pointer, *_) = memory_uses(instruction, registers)
+    selector_at = pointer.address + pointer.size - 2
+    try:
+        selector = memory.read(selector_at, 2)
+    except BusError:
+        return False
+    readable = memory.state(selector_at).ring3 & memory.state(selector_at + 1).ring3 & Access.READ
+    return bool(readable) and int.from_bytes(selector, "little") == CALL_GATE_SELECTOR

@@ -1,0 +1,64 @@
+"""Instructions that an emulator may execute otherwise than the machine, and how to find them in a block of code.
+
+Unicorn performs port I/O at any privilege level (INS even writes memory before anybody is asked), delivers software
+interrupts without looking at the gate, has no UMIP, and answers CPUID and the timestamp counter from the host. None
+of these instructions may therefore reach it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+_MAYBE = re.compile(
+    rb"[\x6c-\x6f\xe4-\xe7\xec-\xef\xcc\xcd\xf1]"  # INS, OUTS, IN, OUT, INT3, INT, INT1
+    rb"|\x0f[\x00\x01\x07\x31\x33-\x35\xa2\xaa]",  # UMIP group, RDTSCP, SYSRET, RDTSC, RDPMC, SYSENTER, CPUID, RSM
+    re.DOTALL,
+)
+
+_MNEMONICS = [
+    "IN",
+    "OUT",
+    "INSB",
+    "INSW",
+    "INSD",
+    "OUTSB",
+    "OUTSW",
+    "OUTSD",
+    "INT",
+    "INT1",
+    "INT3",
+    "SGDT",
+    "SIDT",
+    "SLDT",
+    "STR",
+    "SMSW",
+    "LMSW",
+    "SWAPGS",
+    "SYSRET",
+    "SYSENTER",
+    "SYSEXIT",
+    "RDTSC",
+    "RDTSCP",
+    "RDPMC",
+    "CPUID",
+    "RSM",
+]
+
+
+@cache
+def trapped_mnemonics() -> frozenset[int]:
+    """Return the decoder's numbers of these instructions."""
+    from iced_x86 import Mnemonic
+
+    return frozenset(getattr(Mnemonic, name) for name in _MNEMONICS)
+
+
+def trapped_offsets(code: bytes, address: int) -> list[int]:
+    """Return the offsets of such instructions in a run of whole instructions that begins at ``address``."""
+    if not _MAYBE.search(code):
+        return []
+    from iced_x86 import Decoder
+
+    mnemonics = trapped_mnemonics()
+    return [item.ip - address for item in Decoder(64, code, ip=address) if item.mnemonic in mnemonics]

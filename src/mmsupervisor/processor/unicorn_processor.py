@@ -1,0 +1,353 @@
+"""Ring 3 on Unicorn: the engine's stops as exits of the interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from mmsupervisor.machine.memory import PAGE_MASK, Access, Bank, PhysicalMemory, ProtectionChange
+from mmsupervisor.processor import exceptions, page_map, special
+from mmsupervisor.processor.decoder import DeviceOperation, MemoryFault, Touch, begin_device_operation
+from mmsupervisor.processor.instructions import MASK64, decode, is_canonical
+from mmsupervisor.processor.interface import (
+    CALL_GATE_POINTER,
+    BudgetSpent,
+    Died,
+    Entry,
+    Exit,
+    Fault,
+    GateReturn,
+    MmioAccess,
+    ProcessorOptions,
+    Registers,
+    Suspended,
+    SystemCall,
+    TimestampRead,
+)
+from mmsupervisor.processor.unicorn_unsafe import (
+    R8,
+    R9,
+    R11,
+    R15,
+    RAX,
+    RCX,
+    RDX,
+    RFLAGS,
+    RIP,
+    RSP,
+    Engine,
+    Stop,
+)
+
+_ARGUMENTS = (RCX, RDX, R8, R9)
+
+
+class _Context:
+    """What :meth:`UnicornProcessor.suspend` keeps."""
+
+    __slots__ = ("answer", "budget", "engine_context", "values")
+
+    def __init__(self, engine_context: object, answer: Callable[[int], Exit], budget: int, values: list[int]) -> None:
+        self.engine_context = engine_context
+        self.answer = answer
+        self.budget = budget
+        self.values = values
+
+
+class UnicornProcessor:
+    """A processor (see :class:`mmsupervisor.processor.interface.Processor`) that emulates with Unicorn.
+
+    Attributes:
+        name: ``"unicorn"``.
+        memory: The machine's memory.
+    """
+
+    name = "unicorn"
+
+    def __init__(self, memory: PhysicalMemory, options: ProcessorOptions) -> None:
+        """Open an engine on the machine's memory.
+
+        Raises:
+            EngineError: the installed Unicorn cannot be used.
+        """
+        self.memory = memory
+        self._options = options
+        self._changes: list[ProtectionChange] = memory.subscribe()
+        self._mapped: tuple[Bank, ...] = ()
+        self._engine = Engine(self._direct_access, memory.read, self._loads_descriptor)
+        self._write_entry = self._engine.writer(RAX, RCX, RDX, RSP, R8, R9, R15)
+        self._write_return = self._engine.writer(RAX, RCX, R11)
+        self._answer: Callable[[int], Exit] = self._nothing_to_resume
+        self._closed = False
+
+    # Interface
+
+    def enter(self, entry: Entry) -> Exit:
+        """Begin a fresh context and run it to its first exit. Whatever ran before is forgotten."""
+        engine = self._engine
+        engine.begin()
+        values = engine.registers
+        for index in _ARGUMENTS:
+            values[index] = 0
+        for index, argument in zip(_ARGUMENTS, entry.arguments, strict=False):
+            values[index] = argument & MASK64
+        values[RAX] = entry.rax
+        values[RSP] = entry.rsp
+        values[R15] = CALL_GATE_POINTER
+        self._write_entry()
+        engine.set_budget(self._options.budget)
+        return self._run(entry.rip)
+
+    def resume(self, value: int = 0) -> Exit:
+        """Answer the last exit (a system call's result, a read's value) and run to the next."""
+        return self._answer(value)
+
+    def registers(self) -> Registers:
+        """Return the registers at the last exit."""
+        return Registers(*self._engine.registers)
+
+    def set_registers(self, registers: Registers) -> None:
+        """Replace the registers; the next ``resume`` begins with them and ignores its value."""
+        self._load(registers)
+        self._answer = self._go_on
+
+    def suspend(self) -> Suspended:
+        """Put the context aside, x87 and SSE state included, so that another can be entered."""
+        engine = self._engine
+        context = _Context(engine.save(), self._answer, engine.budget_left, list(engine.registers))
+        self._answer = self._nothing_to_resume
+        return Suspended(Registers(*context.values), context)
+
+    def restore(self, suspended: Suspended) -> None:
+        """Take a context up again; ``resume`` then answers the exit it was suspended at."""
+        context = suspended.state
+        if not isinstance(context, _Context):
+            raise TypeError("the context was suspended by another kind of processor")
+        self._engine.restore(context.engine_context)
+        for index, value in enumerate(context.values):
+            self._engine.registers[index] = value
+        self._engine.set_budget(context.budget)
+        self._answer = context.answer
+
+    def forget_code(self, start: int, size: int) -> None:
+        """Take notice that the supervisor wrote to pages that ring 3 may execute."""
+        if self.memory.state(start).direct & Access.EXECUTE:
+            self._engine.forget_code(start, size)
+
+    def close(self) -> None:
+        """Give up all resources. Closing twice is allowed."""
+        if not self._closed:
+            self._closed = True
+            self.memory.unsubscribe(self._changes)
+            self._engine.close()
+
+    # Memory
+
+    def _direct_access(self, page: int) -> Access:
+        return self.memory.state(page).direct
+
+    def _apply_changes(self) -> None:
+        banks = self.memory.banks
+        if banks != self._mapped:
+            for bank in banks:
+                if bank.backing is not None and bank not in self._mapped:
+                    self._engine.map(bank.base, bank.size, bank.backing.host_address)
+            self._mapped = banks
+        self._engine.flush()
+        for change in self._changes:
+            if change.access & Access.EXECUTE:
+                self._engine.forget_code(change.start, change.size)
+        self._changes.clear()
+
+    def _loads_descriptor(self, rip: int) -> bool:
+        instruction = decode(page_map.fetch(self.memory, rip), rip)
+        return instruction is not None and special.loads_descriptor(instruction)
+
+    # Running
+
+    def _run(self, rip: int) -> Exit:
+        if self._changes or len(self.memory.banks) != len(self._mapped):
+            self._apply_changes()
+        engine = self._engine
+        while True:
+            stop = engine.run(rip)
+            if stop is Stop.SYSCALL:
+                return self._system_call()
+            ended = self._HANDLERS[stop](self)
+            if ended is not None:
+                return ended
+            rip = engine.registers[RIP]
+
+    def _system_call(self) -> Exit:
+        self._engine.read_registers()
+        values = self._engine.registers
+        values[RCX] = rip = values[RIP]
+        values[R11] = values[RFLAGS]
+        self._answer = self._answer_system_call
+        return SystemCall(values[RAX], (values[RDX], values[R8], values[R9]), rip, values[RSP])
+
+    def _on_budget(self) -> Exit:
+        self._engine.read_registers()
+        self._answer = self._answer_budget
+        return BudgetSpent()
+
+    def _on_broken(self) -> Exit:
+        self._engine.read_registers()
+        self._answer = self._nothing_to_resume
+        return Died(self._engine.reason)
+
+    def _on_trapped(self) -> Exit | None:
+        registers = self._read()
+        code = page_map.fetch(self.memory, registers.rip)
+        instruction = decode(code, registers.rip)
+        if instruction is None or not special.is_trapped(instruction):
+            self._engine.disarm(registers.rip)  # other code is there now
+            return None
+        if special.is_cpuid(instruction):
+            self._load(special.answer_cpuid(self._options.cpuid, registers, instruction.len))
+            return None
+        if special.is_timestamp(instruction):
+            self._answer = self._answer_timestamp
+            return TimestampRead(registers.rip, special.is_timestamp_with_cpu(instruction))
+        vector, error_code = special.refusal(instruction, self._options.cpuid)
+        return self._fault(vector, error_code, registers, code)
+
+    def _on_exception(self) -> Exit | None:
+        error_code = self._engine.take_error_code()
+        registers = self._read()
+        code = page_map.fetch(self.memory, registers.rip)
+        if self._engine.vector == exceptions.GENERAL_PROTECTION:
+            instruction = decode(code, registers.rip)
+            if instruction is not None and special.is_gate_call(instruction, registers, self.memory):
+                self._answer = self._nothing_to_resume
+                return GateReturn(registers.rax, registers.rip)
+        return self._fault(self._engine.vector, error_code, registers, code)
+
+    def _on_invalid(self) -> Exit | None:
+        registers = self._read()
+        code = page_map.fetch(self.memory, registers.rip)
+        vector, error_code = special.invalid_as(decode(code, registers.rip))
+        return self._fault(vector, error_code, registers, code)
+
+    def _on_denied(self) -> Exit | None:
+        page, access = self._engine.denied_page, self._engine.denied_access
+        registers = self._read()
+        rip = registers.rip
+        code = page_map.fetch(self.memory, rip)
+        if access & Access.EXECUTE:
+            return self._fetch_denied(page, registers, code)
+        instruction = decode(code, rip)
+        if instruction is None:
+            return self._page_fault(page, access, registers, code)
+        if not is_canonical(page):
+            vector = exceptions.vector_of_bad_address(instruction, registers, page)
+            return self._fault(vector, 0, registers, code)
+        if self.memory.state(page).ring3 & access:
+            return self._touch_device(page, access, registers, code)
+        return self._page_fault(exceptions.touched_address(instruction, registers, page), access, registers, code)
+
+    def _fetch_denied(self, page: int, registers: Registers, code: bytes) -> Exit | None:
+        rip = registers.rip
+        if not is_canonical(page):
+            return self._fault(exceptions.GENERAL_PROTECTION, 0, registers, code)
+        if page == rip & ~PAGE_MASK:
+            return self._page_fault(rip, Access.EXECUTE, registers, code)
+        last = self._last_before(rip, page)
+        if last == rip:
+            return self._page_fault(page, Access.EXECUTE, registers, code)
+        # Unicorn translates a block as a whole and found its end missing: what comes before has yet to run.
+        stop = self._engine.run_up_to(rip, last)
+        if stop is Stop.SYSCALL:
+            self._engine.read_registers()
+            return None
+        return self._HANDLERS[stop](self)
+
+    def _last_before(self, rip: int, page: int) -> int:
+        """Return the address of the first instruction from ``rip`` on that reaches into ``page``."""
+        while rip < page:
+            instruction = decode(page_map.fetch(self.memory, rip), rip)
+            if instruction is None or rip + instruction.len > page:
+                break
+            rip += instruction.len
+        return rip
+
+    # Devices
+
+    def _touch_device(self, page: int, access: Access, registers: Registers, code: bytes) -> Exit | None:
+        operation = begin_device_operation(code, registers, self._engine, self.memory)
+        if operation is None:
+            return self._page_fault(page, access, registers, code)
+        return self._advance(operation, None)
+
+    def _advance(self, operation: DeviceOperation, value: int | None) -> Exit | None:
+        """Let an instruction that touches a device go on to its next touch, or None once it is done."""
+        try:
+            touch = operation.step(value)
+        except MemoryFault as fault:
+            registers = operation.before
+            return self._page_fault(fault.address, fault.access, registers, operation.code)
+        if isinstance(touch, Touch):
+            self._answer = lambda answer: self._answer_device(operation, answer)
+            return MmioAccess(touch.address, touch.width, touch.write, touch.value, operation.before.rip)
+        self._load(touch)
+        return None
+
+    # Answers
+
+    def _answer_system_call(self, value: int) -> Exit:
+        values = self._engine.registers
+        values[RAX] = value & MASK64
+        self._write_return()
+        return self._run(values[RIP])
+
+    def _answer_budget(self, _value: int) -> Exit:
+        self._engine.set_budget(self._options.budget)
+        return self._run(self._engine.registers[RIP])
+
+    def _answer_timestamp(self, value: int) -> Exit:
+        registers = self.registers()
+        instruction = decode(page_map.fetch(self.memory, registers.rip), registers.rip)
+        if instruction is None or not special.is_timestamp(instruction):
+            raise RuntimeError("the instruction that read the timestamp has been changed")
+        self._load(special.answer_timestamp(registers, instruction, value))
+        return self._go_on(0)
+
+    def _answer_device(self, operation: DeviceOperation, value: int) -> Exit:
+        return self._advance(operation, value) or self._go_on(0)
+
+    def _go_on(self, _value: int) -> Exit:
+        return self._run(self._engine.registers[RIP])
+
+    def _nothing_to_resume(self, _value: int) -> Exit:
+        raise RuntimeError("there is no exit to resume from: enter or restore a context first")
+
+    # Helpers
+
+    def _read(self) -> Registers:
+        self._engine.read_registers()
+        return Registers(*self._engine.registers)
+
+    def _load(self, registers: Registers) -> None:
+        values = self._engine.registers
+        for index, name in enumerate(Registers.__slots__):
+            values[index] = getattr(registers, name)
+        self._engine.write_registers()
+
+    def _page_fault(self, address: int, access: Access, registers: Registers, code: bytes) -> Fault:
+        self._answer = self._go_on
+        error_code = page_map.page_fault_code(self.memory, address, access)
+        return Fault(page_map.PAGE_FAULT, error_code, address, access, registers.rip, code)
+
+    def _fault(self, vector: int, error_code: int, registers: Registers, code: bytes) -> Fault:
+        self._answer = self._go_on
+        pushed = error_code if vector in exceptions.WITH_ERROR_CODE else None
+        return Fault(vector, pushed, None, Access.NONE, registers.rip, code)
+
+    _HANDLERS: ClassVar[dict[Stop, Callable[[UnicornProcessor], Exit | None]]] = {
+        Stop.TRAPPED: _on_trapped,
+        Stop.EXCEPTION: _on_exception,
+        Stop.INVALID: _on_invalid,
+        Stop.DENIED: _on_denied,
+        Stop.BUDGET: _on_budget,
+        Stop.BROKEN: _on_broken,
+    }
