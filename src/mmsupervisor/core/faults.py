@@ -16,15 +16,16 @@ VECTOR_NAMES = {
 
 _UNDEFINED, _STACK, _PROTECTION, _PAGE = 6, 12, 13, 14
 
-_PORTS = frozenset("in out insb insw insd outsb outsw outsd".split())
-_INTERRUPTS = frozenset("int int1 int3 into".split())
-_RETURNS = frozenset("ret retf retfq iret iretd iretq".split())
+_PORTS = frozenset(["in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"])
+_INTERRUPTS = frozenset(["int", "int1", "int3", "into"])
+_RETURNS = frozenset(["ret", "retf", "retfq", "iret", "iretd", "iretq"])
 _FAR = frozenset(("call", "jmp"))
-_PRIVILEGED = frozenset(
+_PRIVILEGED_WORDS = (
     "cli sti hlt invd wbinvd wbnoinvd rdmsr wrmsr lgdt lidt lldt ltr lmsw clts invlpg invpcid swapgs sysret sysretq "
     "sysexit sysexitq sysenter rsm rdpmc xsetbv sgdt sidt sldt smsw str monitor mwait vmcall vmmcall vmlaunch vmresume "
-    "vmxoff vmxon vmrun vmload vmsave stgi clgi skinit invlpga getsec".split()
+    "vmxoff vmxon vmrun vmload vmsave stgi clgi skinit invlpga getsec"
 )
+_PRIVILEGED = frozenset(_PRIVILEGED_WORDS.split())
 
 _VERBS = {Access.READ: "read", Access.WRITE: "write", Access.EXECUTE: "execute"}
 

@@ -143,9 +143,7 @@ class HandlerDatabase:
         entry = self._root if guid is None else self._entries.get(guid)
         if user is None or entry is None:
             self._log.emit(
-                ReferenceBugMet(
-                    "boot-flow.md", 6, "the nesting depth of MMI dispatch is not restored on this early exit"
-                )
+                ReferenceBugMet("boot-flow.md §12.6", "MMI dispatch leaves early and keeps its nesting depth")
             )
             return Status.NOT_FOUND
         result: int = Status.NOT_FOUND

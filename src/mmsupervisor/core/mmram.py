@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-ALLOCATED = 0x10
-NEEDS_TESTING = 0x20
-NEEDS_ECC_INITIALIZATION = 0x40
-UNUSABLE = ALLOCATED | NEEDS_TESTING | NEEDS_ECC_INITIALIZATION
-"""Region states that keep a range out of the free heap."""
+from mmsupervisor.pi.mmram import MmramDescriptor
 
 
-@dataclass(frozen=True, slots=True)
-class MmramRange:
-    """One MMRAM range.
-
-    Attributes:
-        start: First physical address.
-        size: Bytes.
-        state: PI RegionState bits.
-    """
-
-    start: int
-    size: int
-    state: int
-
-    @property
-    def end(self) -> int:
-        """Address after the last one."""
-        return self.start + self.size
-
-    @property
-    def usable(self) -> bool:
-        """Whether the range may be given to the heap."""
-        return not self.state & UNUSABLE
+def range_end(region: MmramDescriptor) -> int:
+    """Address after the last one of a range."""
+    return region.physical_start + region.physical_size
 
 
 class Mmram:
@@ -43,14 +17,14 @@ class Mmram:
         ranges: The ranges.
     """
 
-    def __init__(self, ranges: tuple[MmramRange, ...]) -> None:
+    def __init__(self, ranges: tuple[MmramDescriptor, ...]) -> None:
         """Keep the ranges as the HOB gave them."""
         self.ranges = ranges
 
-    def range_at(self, address: int) -> MmramRange | None:
+    def range_at(self, address: int) -> MmramDescriptor | None:
         """Return the first range that holds an address."""
         for candidate in self.ranges:
-            if candidate.start <= address < candidate.end:
+            if candidate.physical_start <= address < range_end(candidate):
                 return candidate
         return None
 
@@ -64,10 +38,10 @@ class Mmram:
             found = self.range_at(address)
             if found is None:
                 return False
-            if length <= found.size:
+            if length <= found.physical_size:
                 return True
-            address, length = found.end, length - found.size
+            address, length = range_end(found), length - found.physical_size
 
     def touches(self, address: int, length: int) -> bool:
         """Whether any byte of a range lies in MMRAM."""
-        return any(address < other.end and other.start < address + length for other in self.ranges)
+        return any(address < range_end(other) and other.physical_start < address + length for other in self.ranges)

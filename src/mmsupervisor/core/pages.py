@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from mmsupervisor.core.errors import CoreError
-from mmsupervisor.core.mmram import Mmram
+from mmsupervisor.core.mmram import Mmram, range_end
 from mmsupervisor.machine.interval_map import IntervalMap
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Attribute, PhysicalMemory
 from mmsupervisor.pi.status import Status
@@ -73,12 +73,12 @@ class PageServices:
         self.records: IntervalMap[PageRecord | None] = IntervalMap(memory.pages.limit, None)
         self.protecting = False
         for region in mmram.ranges:
-            if region.usable:
-                self.records.update(region.start, region.end, lambda _: _FREE)
+            if region.is_free:
+                self.records.update(region.physical_start, range_end(region), lambda _: _FREE)
         taken = PageRecord(PageType.RUNTIME_SERVICES_DATA, Owner.SUPERVISOR)
         for region in mmram.ranges:
-            if not region.usable:
-                self.records.update(region.start, region.end, lambda _: taken)
+            if not region.is_free:
+                self.records.update(region.physical_start, range_end(region), lambda _: taken)
 
     @property
     def free_pages(self) -> int:

@@ -13,7 +13,7 @@ from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
 from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.events import FindingMade, ReferenceBugMet, SystemReset
 from mmsupervisor.core.findings import Finding, SystemStopError
-from mmsupervisor.core.handlers import HandlerDatabase
+from mmsupervisor.core.handlers import HandlerDatabase, MmiHandler
 from mmsupervisor.core.mmram import Mmram
 from mmsupervisor.core.modules import ModuleList
 from mmsupervisor.core.pages import PageServices, SupervisorPool
@@ -146,6 +146,19 @@ class Ring3Stacks:
 
 
 @dataclass(slots=True)
+class DriverCache:
+    """The copy of all driver files, read-only for ring 3 until ready to lock.
+
+    Attributes:
+        address: Where it lies.
+        pages: Its pages; 0 once freed.
+    """
+
+    address: int = 0
+    pages: int = 0
+
+
+@dataclass(slots=True)
 class SaveStateRequest:
     """The one global holder of a save-state request (docs/reference/save-state.md §6).
 
@@ -236,6 +249,9 @@ class Supervisor:
         user: The user channel.
         supervisor: The supervisor channel.
         shared_page: Address of SupervisorToUserDataBuffer.
+        driver_cache: The copy of all driver files.
+        snapshot: The memory policy as recorded at ready to lock, or None before.
+        lock_time_handlers: Supervisor handlers that ready to lock unregisters.
         hob_list: Address of the read-only HOB copy, or 0.
         configuration: The supervisor's configuration tables.
         save_state_request: The global holder.
@@ -270,6 +286,9 @@ class Supervisor:
         self.user = CommChannel()
         self.supervisor = CommChannel()
         self.shared_page = 0
+        self.driver_cache = DriverCache()
+        self.snapshot: bytes | None = None
+        self.lock_time_handlers: list[MmiHandler] = []
         self.hob_list = 0
         self.configuration: dict[Guid, int] = {}
         self.save_state_request = SaveStateRequest()

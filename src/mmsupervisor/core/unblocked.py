@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.events import MemoryUnblocked
@@ -12,67 +11,71 @@ from mmsupervisor.core.ownership import range_attributes
 from mmsupervisor.machine.events import Hex
 from mmsupervisor.machine.memory import Attribute
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.memory_types import MemoryDescriptor
+from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import Status
+from mmsupervisor.pi.supervisor_hobs import UnblockRegion
 
 if TYPE_CHECKING:
     from mmsupervisor.core.supervisor import Supervisor
 
-_LAYOUT = struct.Struct("<I4sQQQQ16s")
 _MAX = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class UnblockParameters:
-    """The 56 bytes of an unblock request (docs/reference/unblock.md §1).
-
-    ======  ====  =================================
-    offset  size  field
-    ======  ====  =================================
-    0x00    4     memory type
-    0x04    4     padding
-    0x08    8     physical start
-    0x10    8     virtual start
-    0x18    8     number of pages
-    0x20    8     attribute
-    0x28    16    identifier of the requester
-    ======  ====  =================================
+    """An unblock request with its very bytes: "identical" compares padding too (docs/reference/unblock.md §5).
 
     Attributes:
-        type: EFI_MEMORY_TYPE; never judged, but compared.
-        start: First address.
-        pages: Number of 4 KiB pages.
-        identifier: Who asked.
-        attribute: Only EFI_MEMORY_SP counts.
-        virtual_start: Never judged, but compared.
-        padding: Never judged, but compared.
+        raw: The 56 bytes of :class:`UnblockRegion`.
+        region: What they say.
     """
 
-    type: int
-    start: int
-    pages: int
-    identifier: Guid
-    attribute: int = 0
-    virtual_start: int = 0
-    padding: bytes = bytes(4)
+    raw: bytes
+    region: UnblockRegion
 
-    SIZE = _LAYOUT.size
+    SIZE: ClassVar[int] = UnblockRegion.SIZE
 
     @classmethod
-    def parse(cls, data: bytes) -> UnblockParameters:
+    def parse(cls, raw: bytes) -> UnblockParameters:
         """Read the 56 bytes."""
-        kind, padding, start, virtual, pages, attribute, guid = _LAYOUT.unpack(data)
-        return cls(kind, start, pages, Guid(guid), attribute, virtual, padding)
+        return cls(raw, UnblockRegion.parse(Reader(raw, "unblock parameters")))
 
-    def pack(self) -> bytes:
-        """Write the 56 bytes."""
-        return _LAYOUT.pack(
-            self.type, self.padding, self.start, self.virtual_start, self.pages, self.attribute, self.identifier.raw
-        )
+    @classmethod
+    def make(cls, start: int, pages: int, identifier: Guid, *, memory_type: int = 0, attribute: int = 0) -> Self:
+        """Build a request from its fields."""
+        region = UnblockRegion(MemoryDescriptor(memory_type, start, 0, pages, attribute), identifier)
+        return cls(region.pack(), region)
+
+    @property
+    def start(self) -> int:
+        """First address."""
+        return self.region.memory.physical_start
+
+    @property
+    def pages(self) -> int:
+        """Number of 4 KiB pages."""
+        return self.region.memory.number_of_pages
+
+    @property
+    def attribute(self) -> int:
+        """Attribute as asked for; only EFI_MEMORY_SP counts."""
+        return self.region.memory.attribute
+
+    @property
+    def type(self) -> int:
+        """Memory type as given; compared, never judged."""
+        return self.region.memory.type
+
+    @property
+    def identifier(self) -> Guid:
+        """Who asked."""
+        return self.region.identifier
 
     @property
     def descriptor(self) -> bytes:
-        """The 40 bytes of the memory descriptor, which "identical" compares."""
-        return self.pack()[:40]
+        """The 40 bytes of the memory descriptor."""
+        return self.raw[: MemoryDescriptor.SIZE]
 
     @property
     def size(self) -> int:
