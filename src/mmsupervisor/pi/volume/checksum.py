@@ -28,6 +28,6 @@ def sum16(data: bytes | memoryview) -> int:
     return sum(words) & 0xFFFF
 
 
-def file_header_sum(header: bytes | memoryview) -> int:
+def file_header_sum(header: bytes | bytearray | memoryview) -> int:
     """Sum of a file header's bytes with state and file checksum taken as zero; zero if the checksum is right."""
     return (sum(header) - header[0x11] - header[0x17]) & 0xFF

@@ -1,0 +1,330 @@
+"""What the reader says of damaged and unusual volumes: one planted fault for every kind of finding."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.limits import Allowance, Limits
+from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.volume import (
+    FFS2_GUID,
+    FFS3_GUID,
+    NVRAM_GUID,
+    ExtendedEntry,
+    FileState,
+    FileType,
+    ProblemKind,
+    SectionType,
+    files,
+    find_volumes,
+    problems,
+    raise_damage,
+    read_volume,
+)
+from mmsupervisor.pi.volume.build import FileSpec, VolumeSpec, build_file, build_volume
+from mmsupervisor.pi.volume.build_section import build_crc32_section, build_section, build_volume_image_section
+from mmsupervisor.pi.volume.checksum import sum8, sum16
+from mmsupervisor.pi.volume.layout import DEFAULT_VOLUME_ATTRIBUTES, PAD_GUID, data_alignment
+from tests.pi.volume_samples import (
+    CODE,
+    DEPEX,
+    DRIVER,
+    NAME,
+    OTHER,
+    SECTIONS,
+    driver_spec,
+    image_of,
+    patched,
+    real_files,
+    sample_volume,
+    volume_of,
+)
+
+HEADER = 0x48
+
+
+def one_file(spec: FileSpec, **fields: object) -> bytes:
+    return build_volume(VolumeSpec((spec,), **fields))
+
+
+def with_header(volume: bytes, offset: int, new: bytes) -> bytes:
+    """Change the volume header and make its checksum right again."""
+    header = bytearray(patched(volume, offset, new)[:HEADER])
+    header[0x32:0x34] = bytes(2)
+    header[0x32:0x34] = (-sum16(bytes(header)) & 0xFFFF).to_bytes(2, "little")
+    return bytes(header) + volume[HEADER:]
+
+
+def with_file_header(volume: bytes, offset: int, new: bytes) -> bytes:
+    """Change the first file's header and make its checksum right again."""
+    header = bytearray(patched(volume[HEADER:], offset, new)[:24])
+    header[0x10] = 0
+    header[0x10] = -(sum(header) - header[0x11] - header[0x17]) & 0xFF
+    return volume[:HEADER] + bytes(header) + volume[HEADER + 24 :]
+
+
+PLAIN = one_file(driver_spec())
+CHECKED = one_file(driver_spec(attributes=0x40))
+VARIABLES = build_volume(VolumeSpec(file_system=NVRAM_GUID, size=0x1000))
+MISPLACED = with_file_header(PLAIN, 0x13, b"\x18")
+FMP_GUID = Guid.parse("6DCBD5ED-E82D-4C44-BDA1-7194199AD92A")
+
+
+def capsule(body: bytes, size: int | None = None) -> bytes:
+    return FMP_GUID.raw + struct.pack("<III", 28, 0, 28 + len(body) if size is None else size) + body
+
+
+def dump(region1: int, master: int = 0x06) -> bytes:
+    """A flash dump of 16 KiB with an empty BIOS region of two blocks."""
+    data = bytearray(b"\xff" * 0x4000)
+    struct.pack_into("<III", data, 0x10, 0x0FF0A55A, 0x0004_0000, master)
+    struct.pack_into("<II", data, 0x40, 0x0000_0000, region1)
+    return bytes(data)
+
+
+def guided(guid: str, payload: bytes) -> bytes:
+    return build_section(SectionType.GUID_DEFINED, Guid.parse(guid).raw + struct.pack("<HH", 24, 1) + payload)
+
+
+PLANTED: dict[ProblemKind, bytes] = {
+    ProblemKind.VOLUME_CUT: PLAIN[:-1],
+    ProblemKind.VOLUME_CHECKSUM: patched(PLAIN, 0x2C, b"\x00"),
+    ProblemKind.VOLUME_HEADER: with_header(PLAIN, 0x20, bytes(8)),
+    ProblemKind.BLOCK_MAP: with_header(PLAIN, 0x38, b"\x02"),
+    ProblemKind.EXTENDED_HEADER: with_header(PLAIN, 0x34, b"\xff\xff"),
+    ProblemKind.VARIABLE_STORE: patched(
+        VARIABLES, HEADER, Guid.parse("AAF32C78-947B-439A-A180-2E144EC37792").raw + b"\xff\xff\xff\x7f\x5a\xfe"
+    ),
+    ProblemKind.FILE_CUT: with_file_header(PLAIN, 0x14, b"\x00\x00\x10"),
+    ProblemKind.FILE_SIZE: with_file_header(PLAIN, 0x14, bytes(3)),
+    ProblemKind.FILE_HEADER_CHECKSUM: patched(PLAIN, HEADER, b"\x00"),
+    ProblemKind.FILE_DATA_CHECKSUM: patched(CHECKED, HEADER + 0x120, b"\x00"),
+    ProblemKind.FILE_STATE: patched(PLAIN, HEADER + 0x17, b"\xfc"),
+    ProblemKind.FILE_ALIGNMENT: MISPLACED,
+    ProblemKind.LARGE_FILE: with_header(one_file(driver_spec(attributes=1)), 0x10, FFS2_GUID.raw),
+    ProblemKind.SKIPPED: with_file_header(PLAIN, 0x14, bytes(3)),
+    ProblemKind.PAD_CONTENT: one_file(FileSpec(PAD_GUID, FileType.PAD, b"\xff" * 40 + b"hidden")),
+    ProblemKind.FREE_SPACE_CONTENT: patched(PLAIN, len(PLAIN) - 9, b"hidden"),
+    ProblemKind.SECTION_CUT: one_file(driver_spec(SECTIONS[:-1])),
+    ProblemKind.SECTION_SIZE: one_file(driver_spec(b"\x03\x00\x00\x10" + SECTIONS)),
+    ProblemKind.SECTION_TAIL: one_file(driver_spec(SECTIONS + bytes(-len(SECTIONS) % 4 + 8))),
+    ProblemKind.CRC32: one_file(driver_spec(patched(build_crc32_section(SECTIONS), 40, b"\xff"))),
+    ProblemKind.EXPANDED_SIZE: one_file(driver_spec(build_section(1, struct.pack("<IB", 7, 0) + SECTIONS))),
+    ProblemKind.ENCAPSULATION: one_file(driver_spec(guided("EE4E5898-3914-4259-9D6E-DC7BD79403CF", b"\xff" * 40))),
+    ProblemKind.LIMIT: one_file(
+        driver_spec(guided("EE4E5898-3914-4259-9D6E-DC7BD79403CF", b"\x5d\0\0\x10\0" + b"\xff" * 7 + b"\0" + bytes(9)))
+    ),
+    ProblemKind.NO_VOLUME: one_file(driver_spec(build_volume_image_section(b"no volume here"))),
+    ProblemKind.FLASH_DESCRIPTOR: dump(0x7FFF),
+    ProblemKind.FLASH_REGION: dump(0x0FFF_0001),
+    ProblemKind.CAPSULE: capsule(PLAIN, 0x7FFF_FFFF),
+    ProblemKind.FMP_CAPSULE: capsule(struct.pack("<IHHQ", 1, 0, 1, 0x7FFF_FFFF)),
+}
+
+
+def test_a_fault_is_planted_for_every_kind():
+    assert set(PLANTED) == set(ProblemKind)
+
+
+@pytest.mark.parametrize("kind", ProblemKind, ids=lambda kind: kind.word)
+def test_planted_fault_is_found_and_strict_mode_refuses_damage(kind):
+    image = image_of(PLANTED[kind])
+    found = [problem for problem in problems(image) if problem.kind is kind]
+    assert found
+    for problem in found:
+        assert problem.rule
+        assert problem.rule[-1] != "."
+        assert problem.part.startswith("sample")
+        assert "\n" not in str(problem)
+    if found[0].is_damage:
+        with pytest.raises(FormatError):
+            raise_damage(image)
+
+
+@pytest.mark.parametrize("data", [PLAIN, CHECKED, sample_volume(), VARIABLES])
+def test_sound_volumes_have_no_findings(data):
+    image = image_of(data)
+    assert list(problems(image)) == []
+    raise_damage(image)
+
+
+def test_header_fields():
+    volume = volume_of(sample_volume())
+    assert volume.name == NAME
+    assert volume.file_system == FFS2_GUID
+    assert volume.length == len(volume.raw) == 0x1000
+    assert (volume.erase_byte, volume.alignment, volume.revision) == (0xFF, 16, 2)
+    assert [(block.count, block.length) for block in volume.block_map] == [(1, 0x1000)]
+    assert volume.files_offset == 0x78
+    assert volume.free_offset == 0x78 + sum(-(-file.size // 8) * 8 for file in volume.files)
+
+
+def test_file_fields():
+    driver, raw = real_files(volume_of(sample_volume()))
+    assert (driver.guid, driver.type_name, driver.ui_name, driver.version) == (
+        DRIVER,
+        "MM_STANDALONE",
+        "SampleMm",
+        "1.2",
+    )
+    assert driver.first_section(SectionType.VERSION).build_number == 34
+    assert driver.first_section(SectionType.PE32).data == CODE
+    assert driver.first_section(SectionType.MM_DEPEX).data == DEPEX
+    assert driver.first_section(SectionType.TE) is None
+    assert (driver.state, driver.state_byte, driver.is_live) == (FileState.DATA_VALID, 0xF8, True)
+    assert (driver.data_checksum, driver.size_field) == (0xAA, driver.size)
+    assert raw.data == b"raw bytes" * 9
+    assert raw.has_data_checksum
+    assert raw.data_alignment == 512
+    assert (raw.offset + raw.header_size) % 512 == 0
+
+
+@pytest.mark.parametrize("before", [0, 1, 7, 0x210, 0x1001])
+def test_volumes_are_found_at_any_offset(before):
+    data = b"\x5a" * before + sample_volume() + b"_FVH" + bytes(333) + PLAIN + b"\xff" * 5
+    image = image_of(data)
+    assert [volume.offset for volume in image.volumes] == [before, before + 0x1000 + 337]
+    assert [len(real_files(volume)) for volume in image.volumes] == [2, 1]
+    expected = [(before + 0x1000, 337, False), (len(data) - 5, 5, True)]
+    assert [(g.offset, g.size, g.is_erased) for g in image.gaps] == ([(0, before, False)] if before else []) + expected
+
+
+def test_a_nested_volume_is_not_counted_twice():
+    outer = one_file(FileSpec(OTHER, FileType.FIRMWARE_VOLUME_IMAGE, build_volume_image_section(PLAIN)))
+    (volume,), _ = find_volumes(Reader(outer, "sample"), Allowance())
+    (place,) = files(volume, FileType.MM_STANDALONE)
+    assert place.volume is not volume
+    assert place.encapsulations == ()
+    assert place.is_in_flash_as_it_is
+    assert not place.is_top_level
+    assert outer[place.node.offset : place.node.offset + place.node.size] == place.node.raw
+
+
+@pytest.mark.parametrize("bits", [DEFAULT_VOLUME_ATTRIBUTES, DEFAULT_VOLUME_ATTRIBUTES & ~0x800])
+def test_both_erase_polarities(bits):
+    volume = volume_of(one_file(driver_spec(), attributes=bits))
+    (file,) = volume.files
+    assert file.is_live
+    assert list(problems(volume)) == []
+    assert file.state_byte == (0xF8 if bits & 0x800 else 0x07)
+    assert volume.erase_byte == (0xFF if bits & 0x800 else 0x00)
+
+
+@pytest.mark.parametrize(
+    ("bits", "state", "live"),
+    [
+        (0x07, "DATA_VALID", True),
+        (0x0F, "MARKED_FOR_UPDATE", True),
+        (0x17, "DELETED", False),
+        (0x03, "HEADER_VALID", False),
+    ],
+)
+def test_states_of_files(bits, state, live):
+    volume = volume_of(build_volume(VolumeSpec((driver_spec(state_bits=bits), driver_spec(guid=OTHER)))))
+    assert [file.state.name for file in volume.files] == [state, "DATA_VALID"]
+    assert len(list(files(volume))) == (2 if live else 1)
+    assert len(list(files(volume, deleted=True))) == 2
+
+
+def test_an_invalid_header_is_skipped_as_a_header_only():
+    """PI: such a header was given up while it was written; a sound file may follow right after it."""
+    spoiled = build_file(driver_spec())[:23] + bytes((0xFF ^ 0x21,))
+    data = build_volume(VolumeSpec((FileSpec(PAD_GUID, FileType.PAD, b""), driver_spec())))
+    volume = volume_of(patched(data, HEADER, spoiled))
+    assert [file.guid for file in volume.files] == [DRIVER]
+    assert [problem.kind for problem in problems(volume)] == [ProblemKind.FILE_STATE]
+
+
+def three_files() -> tuple[bytes, list[int]]:
+    data = build_volume(VolumeSpec((driver_spec(), driver_spec(guid=OTHER), driver_spec())))
+    return data, [file.offset for file in volume_of(data).files]
+
+
+def test_a_bad_header_checksum_with_a_sound_size_keeps_the_file():
+    data, offsets = three_files()
+    volume = volume_of(patched(data, offsets[1], b"\x00"))
+    assert [file.offset for file in volume.files] == offsets
+    assert [len(file.problems) for file in volume.files] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("size", [b"\x00\x00\x00", b"\x17\x00\x00", b"\xff\xff\xff", b"\x99\x00\x00"])
+def test_the_walk_goes_on_after_a_file_whose_size_is_damaged(size):
+    data, offsets = three_files()
+    volume = volume_of(patched(data, offsets[1] + 0x14, size))
+    assert [file.offset for file in volume.files] == [offsets[0], offsets[2]]
+    skipped = [p for p in problems(volume) if p.kind is ProblemKind.SKIPPED]
+    assert [p.offset for p in skipped] == [offsets[1]]
+
+
+def test_the_walk_goes_on_after_overwritten_files():
+    data, offsets = three_files()
+    volume = volume_of(patched(data, offsets[0], b"\x99" * (offsets[1] + 30 - offsets[0])))
+    assert [file.offset for file in volume.files] == [offsets[2]]
+
+
+def test_a_bad_volume_checksum_needs_a_sound_block_map():
+    assert len(image_of(patched(PLAIN, 0x2C, b"\x00")).volumes) == 1
+    assert image_of(patched(patched(PLAIN, 0x2C, b"\x00"), 0x38, b"\x05")).volumes == ()
+
+
+def test_unknown_file_system_is_a_volume_without_files():
+    unknown = Guid.parse("04ADEEAD-61FF-4D31-B6BA-64F8BF901F5A")
+    volume = volume_of(with_header(PLAIN, 0x10, unknown.raw))
+    assert volume.file_system == unknown
+    assert volume.files == ()
+
+
+def test_extended_header_entries():
+    entries = (ExtendedEntry(3, memoryview(struct.pack("<I", 0x900))), ExtendedEntry(2, memoryview(NAME.raw + b"abc")))
+    volume = volume_of(build_volume(VolumeSpec((driver_spec(),), name=NAME, entries=entries)))
+    assert [(entry.type, bytes(entry.data)) for entry in volume.extended.entries] == [
+        (entry.type, bytes(entry.data)) for entry in entries
+    ]
+    assert len(volume.files) == 1
+
+
+def test_large_files_need_file_system_3():
+    volume = volume_of(one_file(driver_spec(attributes=1)))
+    assert volume.file_system == FFS3_GUID
+    (file,) = volume.files
+    assert (file.is_large, file.header_size, file.size_field, file.ui_name) == (True, 32, 0, "SampleMm")
+    assert list(problems(volume)) == []
+
+
+def test_a_file_above_16_mib():
+    body = build_section(SectionType.RAW, bytes(1 << 24))
+    volume = volume_of(one_file(driver_spec(body, attributes=0x40)))
+    (file,) = volume.files
+    assert file.is_large
+    assert file.sections[0].size == (1 << 24) + 8
+    assert list(problems(volume)) == []
+
+
+def test_read_volume_refuses_what_is_no_volume():
+    assert read_volume(Reader(PLAIN, "x"), Allowance()).files
+    for bad in (b"", b"\x00" * 100, PLAIN[:0x30], b"x" + PLAIN):
+        with pytest.raises(FormatError):
+            read_volume(Reader(bad, "x"), Allowance())
+
+
+def test_items_are_bounded():
+    data = build_volume(VolumeSpec(tuple(driver_spec() for _ in range(20))))
+    assert len(volume_of(data, items=200).files) == 20
+    with pytest.raises(FormatError, match="more than 50 items"):
+        find_volumes(Reader(data, "sample"), Allowance(Limits(items=50)))
+
+
+def test_alignment_values():
+    assert [data_alignment(index << 3) for index in range(8)] == [1, 16, 128, 512, 1024, 4096, 32768, 65536]
+    assert [data_alignment(index << 3 | 2) for index in range(8)] == [1 << power for power in range(17, 25)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 70000])
+def test_checksum_of_bytes_is_the_plain_sum(size):
+    data = bytes((i * 7 + i // 13) & 0xFF for i in range(size))
+    assert sum8(data) == sum(data) & 0xFF
+    assert sum8(b"\xff" * size) == 255 * size & 0xFF
