@@ -16,6 +16,8 @@ INVALID_OPCODE = 6
 STACK_SEGMENT = 12
 GENERAL_PROTECTION = 13
 
+_LAST_LOW_PAGE = (1 << 47) - PAGE_SIZE
+
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
 """Vectors that push an error code."""
 
@@ -28,10 +30,13 @@ def touched_address(instruction: Instruction, registers: Registers, page: int) -
     return page
 
 
-def vector_of_bad_address(instruction: Instruction, registers: Registers, page: int) -> int:
-    """Return #SS or #GP, for an access to a page that is not canonical."""
+def vector_of_bad_address(instruction: Instruction, registers: Registers, page: int) -> int | None:
+    """Return #SS or #GP if the access to ``page`` is one to addresses that are not canonical, else None."""
+    if is_canonical(page) and page != _LAST_LOW_PAGE:
+        return None
     for use in memory_uses(instruction, registers):
         last = use.address + max(use.size, 1) - 1
-        if not (is_canonical(use.address) and is_canonical(last)) and use.address < page + PAGE_SIZE and last >= page:
+        touches = use.address < page + PAGE_SIZE and last >= page
+        if touches and not (is_canonical(use.address) and is_canonical(last)):
             return STACK_SEGMENT if use.stack else GENERAL_PROTECTION
-    return GENERAL_PROTECTION
+    return None if is_canonical(page) else GENERAL_PROTECTION

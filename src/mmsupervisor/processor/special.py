@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from iced_x86 import Instruction
 
 _NOTHING = CpuIdLeaf(0, 0, 0, 0)
+_LEGACY_PREFIXES = bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3")
 _INTEL_EBX = int.from_bytes(b"Genu", "little")
 
 
@@ -70,16 +71,17 @@ def refusal(instruction: Instruction, table: CpuIdTable) -> tuple[int, int]:
         return GENERAL_PROTECTION, number << 3 | 2  # the gate's privilege level is 0: error code of the gate, IDT
     if instruction.mnemonic in _mnemonics("INT1"):
         return DEBUG, 0
-    if instruction.mnemonic in _mnemonics("SYSENTER SYSEXIT"):
+    if instruction.mnemonic in _mnemonics("SYSENTER SYSEXIT SYSEXITQ"):
         leaf = table.get((0, 0), _NOTHING)
         # With IA32_SYSENTER_CS zero Intel raises #GP; AMD has no such instruction in 64-bit mode.
         return (GENERAL_PROTECTION if leaf.ebx == _INTEL_EBX else INVALID_OPCODE), 0
     return GENERAL_PROTECTION, 0
 
 
-def invalid_as(instruction: Instruction | None) -> tuple[int, int]:
-    """Return vector and error code of an instruction that the emulator does not know."""
-    return INVALID_OPCODE, 0
+def has_lock(code: bytes) -> bool:
+    """Return whether LOCK is among the prefixes at the start of ``code``."""
+    prefixes = code[: len(code) - len(code.lstrip(_LEGACY_PREFIXES))]
+    return 0xF0 in prefixes
 
 
 def loads_descriptor(instruction: Instruction) -> bool:

@@ -1,8 +1,8 @@
 """Instructions that an emulator may execute otherwise than the machine, and how to find them in a block of code.
 
 Unicorn performs port I/O at any privilege level (INS even writes memory before anybody is asked), delivers software
-interrupts without looking at the gate, has no UMIP, and answers CPUID and the timestamp counter from the host. None
-of these instructions may therefore reach it.
+interrupts without looking at the gate, has no UMIP, ignores LOCK where it is not allowed, and answers CPUID and the
+timestamp counter from the host. None of these instructions may therefore reach it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from functools import cache
 
 _MAYBE = re.compile(
-    rb"[\x6c-\x6f\xe4-\xe7\xec-\xef\xcc\xcd\xf1]"  # INS, OUTS, IN, OUT, INT3, INT, INT1
+    rb"[\x6c-\x6f\xe4-\xe7\xec-\xef\xcc\xcd\xf0\xf1]"  # INS, OUTS, IN, OUT, INT3, INT, LOCK, INT1
     rb"|\x0f[\x00\x01\x07\x31\x33-\x35\xa2\xaa]",  # UMIP group, RDTSCP, SYSRET, RDTSC, RDPMC, SYSENTER, CPUID, RSM
     re.DOTALL,
 )
@@ -36,8 +36,10 @@ _MNEMONICS = [
     "LMSW",
     "SWAPGS",
     "SYSRET",
+    "SYSRETQ",
     "SYSENTER",
     "SYSEXIT",
+    "SYSEXITQ",
     "RDTSC",
     "RDTSCP",
     "RDPMC",
@@ -60,5 +62,14 @@ def trapped_offsets(code: bytes, address: int) -> list[int]:
         return []
     from iced_x86 import Decoder
 
-    mnemonics = trapped_mnemonics()
-    return [item.ip - address for item in Decoder(64, code, ip=address) if item.mnemonic in mnemonics]
+    offsets: list[int] = []
+    decoder = Decoder(64, code, ip=address)
+    while decoder.can_decode:
+        offset = decoder.position
+        instruction = decoder.decode()
+        if instruction.is_invalid:
+            # The emulator takes it for a valid one, of which only it knows the length: the block ends its look here.
+            return [*offsets, offset]
+        if instruction.mnemonic in trapped_mnemonics():
+            offsets.append(offset)
+    return offsets

@@ -200,6 +200,8 @@ class UnicornProcessor:
         registers = self._read()
         code = page_map.fetch(self.memory, registers.rip)
         instruction = decode(code, registers.rip)
+        if instruction is None and special.has_lock(code):
+            return self._fault(exceptions.INVALID_OPCODE, 0, registers, code)
         if instruction is None or not special.is_trapped(instruction):
             self._engine.disarm(registers.rip)  # other code is there now
             return None
@@ -226,8 +228,7 @@ class UnicornProcessor:
     def _on_invalid(self) -> Exit | None:
         registers = self._read()
         code = page_map.fetch(self.memory, registers.rip)
-        vector, error_code = special.invalid_as(decode(code, registers.rip))
-        return self._fault(vector, error_code, registers, code)
+        return self._fault(exceptions.INVALID_OPCODE, 0, registers, code)
 
     def _on_denied(self) -> Exit | None:
         page, access = self._engine.denied_page, self._engine.denied_access
@@ -239,8 +240,8 @@ class UnicornProcessor:
         instruction = decode(code, rip)
         if instruction is None:
             return self._page_fault(page, access, registers, code)
-        if not is_canonical(page):
-            vector = exceptions.vector_of_bad_address(instruction, registers, page)
+        vector = exceptions.vector_of_bad_address(instruction, registers, page)
+        if vector is not None:
             return self._fault(vector, 0, registers, code)
         if self.memory.state(page).ring3 & access:
             return self._touch_device(page, access, registers, code)
