@@ -1,0 +1,5 @@
+"""Fixtures of the firmware's tests."""
+
+from tests.firmware.broker_host import host
+
+__all__ = ["host"]
