@@ -239,7 +239,8 @@ class Supervisor:
         handlers: MMI handlers.
         ring3: The way down.
         policy: The isolation policy in force, or None if none was found.
-        policy_address: Where its blob lies in MMRAM, or 0.
+        policy_blob: Its bytes, or None.
+        policy_address: Where they lie in MMRAM, or 0.
         vendor: Whose save-state layout the CPUs have.
         cpus: All CPUs; the first is the BSP.
         current_cpu: Index of the CPU being simulated.
@@ -276,6 +277,7 @@ class Supervisor:
         self.handlers = HandlerDatabase(self.pool, machine.log)
         self.ring3: Ring3Caller
         self.policy: CompiledPolicy | None = None
+        self.policy_blob: bytes | None = None
         self.policy_address = 0
         self.vendor = Vendor.AMD
         self.cpus: list[Cpu] = [Cpu(0, 0, 0x30000)]

@@ -1,0 +1,152 @@
+"""The dispatcher: who starts when (docs/reference/boot-flow.md §6)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from mmsupervisor.core.discovery import Discovery, Driver
+from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.events import DriverLoaded, DriverRefused, DriverReturned
+from mmsupervisor.core.findings import make_finding
+from mmsupervisor.core.image_loader import LoadedImage, load_driver, refuse, unload
+from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.machine.events import Hex
+from mmsupervisor.pi.depex import Order, evaluate
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.status import ERROR_BIT, Status, status_name
+
+BROKER_GUID = known_guid("MmSupervisorRing3Broker")
+_READY_GUID = known_guid("gMmRing3HandlerReadyProtocol")
+_LOADED_IMAGE_GUID = known_guid("gEfiLoadedImageProtocolGuid")
+
+
+class Dispatcher:
+    """Loads and starts drivers.
+
+    Attributes:
+        drivers: The discovered list.
+        results: What each started driver returned, by name, in order of start.
+        requested: Whether a driver may still have to run.
+    """
+
+    def __init__(self, supervisor: Supervisor, found: Discovery, symbols_of: Callable[[Guid], Symbols]) -> None:
+        """Dispatch what was found; ``symbols_of`` gives the names in a driver's image by file GUID."""
+        self._supervisor = supervisor
+        self._symbols_of = symbols_of
+        self.drivers = found.drivers
+        self.results: dict[str, int] = {}
+        self.requested = bool(found.drivers)
+        self._queue: deque[Driver] = deque()
+        self._running = False
+
+    def dispatch(self) -> Status:
+        """Run drivers until a pass schedules none.
+
+        Returns:
+            SUCCESS, NOT_FOUND without a request, ALREADY_STARTED if entered again.
+
+        Raises:
+            SystemStopError: a driver broke a rule; the system is dead.
+        """
+        if not self.requested:
+            return Status.NOT_FOUND
+        if self._running:
+            return Status.ALREADY_STARTED
+        self._running = True
+        try:
+            while True:
+                while self._queue:
+                    self._start(self._queue.popleft())
+                if not self._schedule_pass():
+                    break
+        finally:
+            self._running = False
+        self.requested = any(not driver.initialized for driver in self.drivers)
+        return Status.SUCCESS
+
+    def _schedule_pass(self) -> bool:
+        """Queue every driver whose dependency expression is true now, before any of them runs."""
+        scheduled = False
+        for driver in self.drivers:
+            if not driver.scheduled and evaluate(driver.depex, self._supervisor.protocols.has).value:
+                self._queue_with_neighbours(driver)
+                scheduled = True
+        return scheduled
+
+    def _queue_with_neighbours(self, driver: Driver) -> None:
+        """Queue the drivers that want to run before one, then it, then those that want to run after it."""
+        pending: list[tuple[Driver, bool]] = [(driver, False)]
+        driver.scheduled = True
+        while pending:
+            current, placed = pending.pop()
+            if placed:
+                self._queue.append(current)
+                continue
+            after = self._neighbours(current, before=False)
+            before = self._neighbours(current, before=True)
+            pending += [(other, False) for other in reversed(after)]
+            pending.append((current, True))
+            pending += [(other, False) for other in reversed(before)]
+
+    def _neighbours(self, target: Driver, *, before: bool) -> list[Driver]:
+        found = [
+            driver
+            for driver in self.drivers
+            if not driver.scheduled and driver.depex.order == Order(before, target.guid)
+        ]
+        for driver in found:
+            driver.scheduled = True
+        return found
+
+    def _start(self, driver: Driver) -> None:
+        supervisor = self._supervisor
+        loaded = self._load(driver)
+        if loaded is None:
+            return
+        if driver.guid != BROKER_GUID and not supervisor.protocols.has(_READY_GUID):
+            detail = "starts before the broker is ready, with whatever system table there is"
+            supervisor.report(make_finding("MM-2005", detail, subject=driver.name, rule="boot-flow.md §6.3"))
+        module = loaded.module
+        table = supervisor.jumps.user_table
+        status = supervisor.ring3.call(module.entry, (module.handle, table), 0)
+        self.results[driver.name] = status
+        supervisor.log.emit(DriverReturned(driver.name, status_name(status)))
+        if status & ERROR_BIT:
+            self._undo(driver, loaded, status)
+
+    def _load(self, driver: Driver) -> LoadedImage | None:
+        """Load a driver; a refused one counts as initialized and is never tried again."""
+        supervisor = self._supervisor
+        driver.initialized = True
+        try:
+            loaded = load_driver(supervisor, driver.name, driver.guid, driver.image, self._symbols_of(driver.guid))
+        except CoreError as error:
+            supervisor.log.emit(DriverRefused(driver.name, error.detail, status_name(error.status)))
+            refuse(supervisor, driver.name, error)
+            return None
+        module = loaded.module
+        supervisor.modules.add(module)
+        module.handle = supervisor.protocols.install(_LOADED_IMAGE_GUID)
+        entry = module.entry - module.base
+        supervisor.log.emit(DriverLoaded(driver.name, Hex(module.base), Hex(module.size), Hex(entry)))
+        return loaded
+
+    def _undo(self, driver: Driver, loaded: LoadedImage, status: int) -> None:
+        """Free a failed driver's pages. What it registered stays, and points into freed pages."""
+        supervisor = self._supervisor
+        module = loaded.module
+        left = [h for h in supervisor.handlers.all() if module.base <= h.routine < module.base + module.size]
+        unload(supervisor, loaded)
+        supervisor.protocols.uninstall(_LOADED_IMAGE_GUID, module.handle)
+        detail = f"its entry point returned {status_name(status)}"
+        if left:
+            detail += f"; {len(left)} of its MMI handlers stay registered and point into freed pages"
+            supervisor.reference_bug("boot-flow.md §12.14", f"{driver.name}: {len(left)} handlers stay registered")
+        supervisor.report(make_finding("MM-2004", detail, subject=driver.name, rule="boot-flow.md §6.5", status=status))
+
+    def never_dispatched(self) -> list[Driver]:
+        """Return the drivers whose dependency expression never became true."""
+        return [driver for driver in self.drivers if not driver.initialized]

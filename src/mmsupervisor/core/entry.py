@@ -1,0 +1,235 @@
+"""The core's entry point, step by step (docs/reference/boot-flow.md §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
+from mmsupervisor.core.calls import SERVICES
+from mmsupervisor.core.discovery import Discovery, cache_drivers, discover, find_policy
+from mmsupervisor.core.dispatcher import Dispatcher
+from mmsupervisor.core.errors import CoreError, LaunchError
+from mmsupervisor.core.events import CoreStep
+from mmsupervisor.core.findings import make_finding
+from mmsupervisor.core.gate import SystemCallGate
+from mmsupervisor.core.inputs import CoreInputs, read_inputs
+from mmsupervisor.core.lifecycle import serve_exit_boot_services, serve_ready_to_lock
+from mmsupervisor.core.lockdown import lock_down
+from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.pages import Owner, PageType
+from mmsupervisor.core.requests import serve_request
+from mmsupervisor.core.ring3 import Ring3
+from mmsupervisor.core.supervisor import CommChannel, Machine, Supervisor
+from mmsupervisor.machine.memory import PAGE_SIZE, BusError
+from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.memory_types import pages_for
+from mmsupervisor.pi.status import Status
+from mmsupervisor.policy.blob import read_blob_as_runtime
+from mmsupervisor.policy.check import security_policy_check
+from mmsupervisor.policy.compiled import CompiledPolicy
+from mmsupervisor.policy.model import PolicyBoundsError
+from mmsupervisor.processor.interface import Processor
+
+_DISPATCH_GUID = known_guid("gMmSupervisorDriverDispatchGuid")
+_LOCK_GUID = known_guid("gEfiDxeMmReadyToLockProtocolGuid")
+_REQUEST_GUID = known_guid("gMmSupervisorRequestHandlerGuid")
+_EXIT_GUID = known_guid("gEfiEventExitBootServicesGuid")
+_CONFIGURATION_GUID = known_guid("gEfiMmConfigurationProtocolGuid")
+_LOADED_IMAGE_GUID = known_guid("gEfiLoadedImageProtocolGuid")
+_HOB_LIST_GUID = known_guid("gEfiHobListGuid")
+_LARGEST_HOB_LIST = 16 << 20
+_STATUS_SIZE = 8
+
+
+def _no_symbols(_guid: Guid) -> Symbols:
+    return Symbols()
+
+
+@dataclass(slots=True)
+class Core:
+    """A core that came up.
+
+    Attributes:
+        supervisor: Its state.
+        dispatcher: Its dispatcher.
+        ring3: Its way down.
+        discovery: What the one scan found.
+        inputs: The HOB list it was given.
+    """
+
+    supervisor: Supervisor
+    dispatcher: Dispatcher
+    ring3: Ring3
+    discovery: Discovery
+    inputs: CoreInputs
+
+
+def start_core(
+    machine: Machine,
+    processor: Processor,
+    hob_list: int,
+    *,
+    profile: Profile = NEWEST_RELEASE,
+    symbols_of: Callable[[Guid], Symbols] = _no_symbols,
+) -> Core:
+    """Run the core's entry point.
+
+    Args:
+        machine: What it runs on; MMRAM is open.
+        processor: The ring-3 processor.
+        hob_list: Address of the HOB list.
+        profile: Which generation of the reference to be.
+        symbols_of: Names in a driver's image, by file GUID.
+
+    Raises:
+        LaunchError: the entry point returned an error; the launcher decides what follows.
+        SystemStopError: the reference resets the machine here.
+    """
+    try:
+        inputs = _read_hob_list(machine, hob_list)
+        supervisor = Supervisor(machine, processor, inputs.mmram, profile)
+        return _Entry(supervisor, inputs, symbols_of).run()
+    except (FormatError, BusError) as error:
+        raise LaunchError(Status.INVALID_PARAMETER, str(error)) from error
+    except LaunchError:
+        raise
+    except CoreError as error:
+        raise LaunchError(error.status, error.detail) from error
+
+
+def _read_hob_list(machine: Machine, address: int) -> CoreInputs:
+    bank = machine.memory.state(address).bank
+    if bank is None:
+        raise LaunchError(Status.INVALID_PARAMETER, f"there is no memory at the HOB list's address {address:#x}")
+    return read_inputs(machine.memory.read(address, min(bank.end - address, _LARGEST_HOB_LIST)))
+
+
+class _Entry:
+    """The steps, each a method; numbers are those of the fact sheet."""
+
+    def __init__(self, supervisor: Supervisor, inputs: CoreInputs, symbols_of: Callable[[Guid], Symbols]) -> None:
+        self._supervisor = supervisor
+        self._inputs = inputs
+        self._symbols_of = symbols_of
+
+    def _done(self, step: int, what: str) -> None:
+        self._supervisor.log.emit(CoreStep(step, what))
+
+    def run(self) -> Core:
+        supervisor = self._supervisor
+        ring3 = Ring3(supervisor, SystemCallGate(supervisor, SERVICES))
+        supervisor.ring3 = ring3
+        ranges = len(self._inputs.mmram.ranges)
+        self._done(3, f"memory services over {ranges} MMRAM ranges, {supervisor.pages.free_pages} pages free")
+        self._copy_hob_list()
+        found = discover(supervisor, self._inputs.volumes())
+        cache_drivers(supervisor, found)
+        self._done(7, f"{len(found.drivers)} drivers in {found.volumes} volumes")
+        self._set_up_cpus()
+        dispatcher = Dispatcher(supervisor, found, self._symbols_of)
+        self._register_handlers(dispatcher)
+        self._prepare_comm_buffers()
+        supervisor.protocols.install(_LOADED_IMAGE_GUID)
+        self._initialise_policy(found)
+        lock_down(supervisor, self._inputs)
+        supervisor.lifecycle.initialised = True
+        self._done(20, "the core is initialised")
+        return Core(supervisor, dispatcher, ring3, found, self._inputs)
+
+    def _copy_hob_list(self) -> None:
+        supervisor, raw = self._supervisor, self._inputs.raw
+        pages = pages_for(len(raw))
+        kind = PageType.RUNTIME_SERVICES_CODE  # so that lock-down makes the copy read-only
+        supervisor.hob_list = supervisor.pages.allocate(pages, kind, Owner.USER, "HOB list copy")
+        supervisor.memory.write(supervisor.hob_list, raw.ljust(pages * PAGE_SIZE, b"\0"))
+        supervisor.configuration[_HOB_LIST_GUID] = supervisor.hob_list
+        self._done(5, f"HOB list of {len(raw)} bytes copied")
+
+    def _set_up_cpus(self) -> None:
+        supervisor = self._supervisor
+        supervisor.cpus = self._inputs.cpus()
+        stacks = supervisor.stacks
+        stacks.count = len(supervisor.cpus)
+        stacks.size = supervisor.profile.stack_pages * PAGE_SIZE
+        pages = supervisor.profile.stack_pages * stacks.count
+        data = PageType.RUNTIME_SERVICES_DATA
+        supervisor.pages.allocate(pages, data, Owner.SUPERVISOR, "supervisor stacks")
+        stacks.base = supervisor.pages.allocate(pages, data, Owner.USER, "ring-3 stacks")
+        supervisor.memory.fill(stacks.base, pages * PAGE_SIZE)
+        supervisor.protocols.install(_CONFIGURATION_GUID)
+        self._done(9, f"{stacks.count} CPUs, a ring-3 stack of {stacks.size:#x} bytes each")
+
+    def _register_handlers(self, dispatcher: Dispatcher) -> None:
+        supervisor = self._supervisor
+
+        def serve_dispatch(buffer: int, size: int) -> tuple[int, int]:
+            status = dispatcher.dispatch()
+            if size >= _STATUS_SIZE:
+                supervisor.memory.write_u64(buffer, status)
+            return Status.SUCCESS, size
+
+        register = supervisor.handlers.register
+        supervisor.lock_time_handlers = [
+            register(_DISPATCH_GUID, supervisor=serve_dispatch),
+            register(_LOCK_GUID, supervisor=lambda buffer, size: serve_ready_to_lock(supervisor, buffer, size)),
+        ]
+        register(_REQUEST_GUID, supervisor=lambda buffer, size: serve_request(supervisor, buffer, size))
+        if supervisor.profile.closes_supervisor_channel:
+            register(_EXIT_GUID, supervisor=lambda buffer, size: serve_exit_boot_services(supervisor, buffer, size))
+
+    def _prepare_comm_buffers(self) -> None:
+        supervisor, inputs = self._supervisor, self._inputs
+        data = PageType.RUNTIME_SERVICES_DATA
+        other = inputs.supervisor_comm()
+        supervisor.supervisor = CommChannel(other.address, other.status, other.pages)
+        user = inputs.user_comm()
+        supervisor.user = CommChannel(user.address, user.status, user.pages)
+        supervisor.reference_bug(
+            "boot-flow.md §12.3", "the comm buffers' place is judged by an address that is still 0"
+        )
+        for channel, owner, use in (
+            (supervisor.supervisor, Owner.SUPERVISOR, "supervisor comm buffer copy"),
+            (supervisor.user, Owner.USER, "user comm buffer copy"),
+        ):
+            if not 0 < channel.pages <= _LARGEST_HOB_LIST // PAGE_SIZE:
+                raise LaunchError(Status.INVALID_PARAMETER, f"{use}: {channel.pages} pages")
+            channel.internal = supervisor.pages.allocate(channel.pages, data, owner, use)
+            supervisor.memory.fill(channel.internal, channel.size)
+        supervisor.shared_page = supervisor.pages.allocate(1, data, Owner.USER, "supervisor to user data")
+        supervisor.memory.fill(supervisor.shared_page, PAGE_SIZE)
+        self._done(12, f"comm buffers of {other.pages} and {user.pages} pages")
+
+    def _initialise_policy(self, found: Discovery) -> None:
+        """Find, copy and check the policy. Whatever goes wrong, the core goes on (§4.3 step 6)."""
+        supervisor = self._supervisor
+        volume = found.core_volume
+        blob = None if volume is None else find_policy(supervisor, volume, self._inputs.volumes())
+        problem = self._adopt_policy(blob) if blob is not None else "there is none in the core's volume"
+        if problem:
+            supervisor.reference_bug("boot-flow.md §12.5", f"policy: {problem}; the boot goes on")
+            supervisor.report(make_finding("MM-2006", problem, subject="isolation policy", rule="boot-flow.md §4.3"))
+        self._done(15, "isolation policy " + ("in force" if supervisor.policy else "missing"))
+
+    def _adopt_policy(self, blob: bytes) -> str:
+        """Put a policy into force and return what is wrong with it, or an empty string."""
+        supervisor = self._supervisor
+        try:
+            policy = read_blob_as_runtime(blob)
+        except FormatError as error:
+            return str(error)
+        size = policy.size
+        pages = pages_for(size)
+        use = "isolation policy"
+        address = supervisor.pages.allocate(pages, PageType.RUNTIME_SERVICES_DATA, Owner.SUPERVISOR, use)
+        supervisor.memory.write(address, blob[:size])
+        supervisor.policy_address = address
+        supervisor.policy_blob = blob[:size]
+        supervisor.policy = CompiledPolicy(policy)
+        try:
+            violation = security_policy_check(policy)
+        except PolicyBoundsError as error:
+            return str(error)
+        return str(violation) if violation else ""
