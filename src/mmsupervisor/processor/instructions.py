@@ -38,6 +38,14 @@ def decode(code: bytes, address: int) -> Instruction | None:
     return None if instruction.is_invalid else instruction
 
 
+def is_undefined(code: bytes, address: int) -> bool:
+    """Return whether ``code`` begins with something that is no instruction, however it goes on."""
+    from iced_x86 import Decoder, DecoderError
+
+    decoder = Decoder(64, code, ip=address)
+    return decoder.decode().is_invalid and decoder.last_error == DecoderError.INVALID_INSTRUCTION
+
+
 @dataclass(frozen=True, slots=True)
 class RegisterPart:
     """Where a register lies within a 64-bit one.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from iced_x86 import Instruction
 
 _NOTHING = CpuIdLeaf(0, 0, 0, 0)
-_LEGACY_PREFIXES = bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3")
 _INTEL_EBX = int.from_bytes(b"Genu", "little")
 
 
@@ -76,12 +75,6 @@ def refusal(instruction: Instruction, table: CpuIdTable) -> tuple[int, int]:
         # With IA32_SYSENTER_CS zero Intel raises #GP; AMD has no such instruction in 64-bit mode.
         return (GENERAL_PROTECTION if leaf.ebx == _INTEL_EBX else INVALID_OPCODE), 0
     return GENERAL_PROTECTION, 0
-
-
-def has_lock(code: bytes) -> bool:
-    """Return whether LOCK is among the prefixes at the start of ``code``."""
-    prefixes = code[: len(code) - len(code.lstrip(_LEGACY_PREFIXES))]
-    return 0xF0 in prefixes
 
 
 def loads_descriptor(instruction: Instruction) -> bool:

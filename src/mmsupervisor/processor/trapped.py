@@ -68,7 +68,7 @@ def trapped_offsets(code: bytes, address: int) -> list[int]:
         offset = decoder.position
         instruction = decoder.decode()
         if instruction.is_invalid:
-            # The emulator takes it for a valid one, of which only it knows the length: the block ends its look here.
+            # The emulator takes it for a valid one, of which only it knows the length. It stops in front of it.
             return [*offsets, offset]
         if instruction.mnemonic in trapped_mnemonics():
             offsets.append(offset)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from mmsupervisor.machine.memory import PAGE_MASK, Access, Bank, PhysicalMemory, ProtectionChange
 from mmsupervisor.processor import exceptions, page_map, special
 from mmsupervisor.processor.decoder import DeviceOperation, MemoryFault, Touch, begin_device_operation
-from mmsupervisor.processor.instructions import MASK64, decode, is_canonical
+from mmsupervisor.processor.instructions import MASK64, decode, is_canonical, is_undefined
 from mmsupervisor.processor.interface import (
     CALL_GATE_POINTER,
     BudgetSpent,
@@ -200,7 +200,7 @@ class UnicornProcessor:
         registers = self._read()
         code = page_map.fetch(self.memory, registers.rip)
         instruction = decode(code, registers.rip)
-        if instruction is None and special.has_lock(code):
+        if is_undefined(code, registers.rip):
             return self._fault(exceptions.INVALID_OPCODE, 0, registers, code)
         if instruction is None or not special.is_trapped(instruction):
             self._engine.disarm(registers.rip)  # other code is there now

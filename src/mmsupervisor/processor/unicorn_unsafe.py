@@ -368,7 +368,7 @@ class Engine:
 
     def disarm(self, address: int) -> None:
         """Take the trap at an address away: other code is there now."""
-        self._uc.hook_del(self._traps.pop(address))
+        binding.uclib.uc_hook_del(self._uc._uch, self._traps.pop(address))
         self._uc.ctl_remove_cache(address, address + 1)
 
     # State

@@ -112,6 +112,10 @@ class Bench:
         self.processor.set_registers(replace(base, **registers))
         return self.processor.resume()
 
+    def go(self, rip: int) -> Exit:
+        """Enter ring 3 at what is already in memory."""
+        return self.processor.enter(Entry(rip, STACK_END - 0x18))
+
     @property
     def registers(self) -> Registers:
         """The registers at the last exit."""
