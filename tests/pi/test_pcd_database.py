@@ -1,0 +1,175 @@
+"""The PCD databases of real firmware, and damage to them."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsupervisor.pi.errors import FormatError, LimitError
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.limits import Allowance, Limits
+from mmsupervisor.pi.pcd_database import (
+    SIGNATURE,
+    DatumType,
+    PcdDatabase,
+    Storage,
+    is_pcd_database,
+    parse_pcd_database,
+)
+from mmsupervisor.pi.reader import Reader
+from tests.pi.firmware_parts import IA32_IMAGE, RAW, X64_IMAGE, parts
+
+MODULE_TOKEN_SPACE = Guid.parse("A1AFF049-FDEB-442A-B320-13AB4CB72BBC")
+"""gEfiMdeModulePkgTokenSpaceGuid."""
+
+PCD_PEIM = "9b3ada4f-ae56-4c24-8dea-f03b7558ae50"
+PCD_DXE = "80cf7257-87ab-47f9-a3fe-d50b76d89541"
+
+
+def raw_database(image: str, file_guid: str) -> bytes:
+    (data,) = {
+        part.data
+        for part in parts(image)
+        if part.file_guid == file_guid and part.section_type == RAW and is_pcd_database(part.data)
+    }
+    return data
+
+
+def databases(image: str) -> tuple[PcdDatabase, PcdDatabase]:
+    pei = parse_pcd_database(Reader(raw_database(image, PCD_PEIM), "pei"))
+    dxe = parse_pcd_database(Reader(raw_database(image, PCD_DXE), "dxe"), first_token=len(pei.pcds) + 1)
+    return pei, dxe
+
+
+@pytest.mark.parametrize(("image", "mmio64_size"), [(X64_IMAGE, 0x8_0000_0000), (IA32_IMAGE, 0)])
+def test_known_values_of_ovmf(image, mmio64_size):
+    """Values that OVMF's platform description gives its dynamic PCDs; the order is the build's."""
+    pei, dxe = databases(image)
+    assert [len(pei.pcds), len(dxe.pcds)] == [30, 28]
+    assert [pcd.token for pcd in pei.pcds + dxe.pcds] == list(range(1, 59))
+    numbers = [(pcd.datum.value, pcd.number) for pcd in pei.pcds]
+    assert numbers.count(("UINT64", mmio64_size)) >= 1
+    screen = [pcd.number for pcd in dxe.pcds if pcd.datum is DatumType.UINT32]
+    assert [number for number in screen if number] == [640, 480, 1280, 800, 1_000_000_000]
+    assert ("UINT16", 0x208) in [(pcd.datum.value, pcd.number) for pcd in dxe.pcds], "SMBIOS 2.8"
+
+
+def test_extended_tokens_of_ovmf():
+    """PcdSetNvStoreDefaultId, PcdNvStoreDefaultValueBuffer and PcdVpdBaseAddress64 are in every PEI database."""
+    pei, _ = databases(X64_IMAGE)
+    found = {
+        pcd.ex_token: (pcd.datum, pcd.max_size, pcd.value) for pcd in pei.pcds if pcd.token_space == MODULE_TOKEN_SPACE
+    }
+    assert found == {
+        0x30004: (DatumType.UINT16, 2, bytes(2)),
+        0x30005: (DatumType.POINTER, 1, bytes(1)),
+        0x30006: (DatumType.UINT64, 8, bytes(8)),
+    }
+    assert pei.by_ex_token(MODULE_TOKEN_SPACE, 0x30006) == pei.by_token(30)
+    assert pei.by_ex_token(SIGNATURE, 0x30006) is None
+    assert pei.by_token(31) is None
+
+
+def test_variables_of_ovmf():
+    _, dxe = databases(X64_IMAGE)
+    version, revision = (pcd for pcd in dxe.pcds if pcd.variable is not None)
+    assert (version.storage, revision.storage) == (Storage.HII_STRING, Storage.HII)
+    assert (version.value, revision.number) == (b"1.3\0", 3)
+    assert version.number is None
+    assert {pcd.variable.name for pcd in (version, revision)} == {"TCG2_VERSION"}
+    assert [pcd.variable.offset for pcd in (version, revision)] == [0, 8]
+
+
+HEADER = struct.Struct("<16sIIQIIIIIIIIIHHH6x")
+
+
+def small(tokens: list[int], body: bytes, *, zeroed: int = 0, version: int = 7, **tables: int) -> bytes:
+    """A database with its token table first, then the body."""
+    offsets = {"ex": 0, "guids": 0, "strings": 0, "sizes": 0, "names": 0, "ex_count": 0, "guid_count": 0} | tables
+    body_at = HEADER.size + 4 * len(tokens)
+    length = body_at + len(body)
+    header = HEADER.pack(
+        SIGNATURE.raw, version, length, 0, length, zeroed, HEADER.size, offsets["ex"], offsets["guids"],
+        offsets["strings"], offsets["sizes"], 0, offsets["names"], len(tokens), offsets["ex_count"],
+        offsets["guid_count"],
+    )  # fmt: skip
+    return header + struct.pack(f"<{len(tokens)}I", *tokens) + body
+
+
+def parse(data: bytes, **options) -> PcdDatabase:
+    return parse_pcd_database(Reader(data, "pcd"), **options)
+
+
+def test_every_kind_of_datum_and_storage():
+    body_at = HEADER.size + 4 * 5
+    body = bytes.fromhex("2a 3412 01 78563412 10000000") + b"Space\0Name\0\0" + struct.pack("<IIIIIIIIII", *[0, 6] * 5)
+    tokens = [
+        0x0100_0000 | body_at,
+        0x0200_0000 | body_at + 1,
+        0x0110_0000 | body_at + 3,
+        0x4400_0000 | body_at + 8,
+        0x0800_0000 | body_at + len(body),
+    ]
+    names = body_at + 12 + 12
+    database = parse(small(tokens, body, zeroed=8, strings=body_at + 12, names=names))
+    assert [pcd.datum.value for pcd in database.pcds] == ["UINT8", "UINT16", "BOOLEAN", "UINT32", "UINT64"]
+    assert [pcd.number for pcd in database.pcds] == [0x2A, 0x1234, 1, None, 0]
+    assert database.pcds[3].storage is Storage.VPD
+    assert database.pcds[3].vpd_offset == 0x10
+    assert database.pcds[3].size == 4
+    assert {pcd.name for pcd in database.pcds} == {"Space.Name"}
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (b"", "signature"),
+        (bytes(80), "signature"),
+        (SIGNATURE.raw, "PCD database header needs"),
+        (small([], b"", version=6), "version 6"),
+        (small([0x0100_0000 | 0x1000], b"x"), "PCD value needs"),
+        (small([0x0300_0000 | 0x54], b"x"), "datum type 3 is not defined"),
+        (small([0x2100_0000 | 0x54], b"x"), "PCD type 0x2 is not defined"),
+        (small([0x1000_0000 | 0x54], bytes(8), sizes=0x58, strings=0x7000), "size needs|largest size|string"),
+        (small([0x8100_0000 | 0x54], bytes(20)), "GUID 0 of 0"),
+        (small([], bytes(8), ex=0x50, ex_count=2), "extended token map needs"),
+    ],
+)
+def test_broken_databases_are_refused(data, rule):
+    with pytest.raises(FormatError, match=rule):
+        parse(data)
+
+
+def test_values_beyond_the_stored_part_are_zero_only_where_announced():
+    end = HEADER.size + 4
+    assert parse(small([0x0400_0000 | end], b"", zeroed=4)).pcds[0].value == bytes(4)
+    with pytest.raises(FormatError, match="PCD value"):
+        parse(small([0x0400_0000 | end], b"", zeroed=3))
+
+
+def test_tokens_and_values_are_bounded():
+    data = small([0x0100_0000 | 0x50] * 5, b"")
+    assert len(parse(data, allowance=Allowance(Limits(items=5))).pcds) == 5
+    with pytest.raises(LimitError):
+        parse(data, allowance=Allowance(Limits(items=4)))
+    body_at = HEADER.size + 4 * 600
+    greedy = small([body_at] * 600, struct.pack("<HH", 0xFFFF, 0xFFFF) * 600, zeroed=2**20, sizes=body_at)
+    greedy = greedy.replace(struct.pack("<I", body_at), struct.pack("<I", len(greedy)))
+    greedy = bytearray(greedy)
+    struct.pack_into("<I", greedy, 0x38, body_at)
+    with pytest.raises(LimitError, match="values of more than"):
+        parse(bytes(greedy))
+
+
+@given(st.data())
+def test_damage_gives_one_format_error_or_a_database(draw):
+    real = raw_database(X64_IMAGE, PCD_DXE)
+    cut, at = (draw.draw(st.integers(0, len(real) - 1)) for _ in range(2))
+    patch = draw.draw(st.binary(min_size=1, max_size=8))
+    for data in (real[:cut], real[:at] + patch + real[at + len(patch) :]):
+        with suppress(FormatError):
+            parse(data)
