@@ -315,6 +315,7 @@ def build(driver: Driver, versions: dict[str, str], elf_folder: Path | None = No
         if elf_folder:
             link_elf(compile_all(driver, work, debug=True), work, elf_folder / f"{driver.name}.elf")
     inputs = sorted(objects.inputs | {"driver.ld", f"{driver.folder}/driver.toml"})
+    shared = [name for name in inputs if name.startswith(("include/", "lib/")) or name == "driver.ld"]
     entry = {
         "guid": str(driver.guid).upper(),
         "purpose": driver.purpose,
@@ -325,7 +326,8 @@ def build(driver: Driver, versions: dict[str, str], elf_folder: Path | None = No
         "tools": versions,
         "image": {"size": len(image), "sha256": digest(image)},
         "symbols": {"sha256": digest(symbols.encode())},
-        "inputs": {name: digest((FIRMWARE / name).read_bytes()) for name in inputs},
+        "sources": {name: digest((FIRMWARE / name).read_bytes()) for name in inputs if name not in shared},
+        "library": digest("".join(f"{name} {digest((FIRMWARE / name).read_bytes())}\n" for name in shared).encode()),
     }
     return Product(image, symbols, entry)
 

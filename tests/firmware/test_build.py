@@ -101,12 +101,15 @@ def test_check_finds_a_changed_image(build: Any, tmp_path: Path, capsys: pytest.
 
 
 @needs_gcc
-def test_check_finds_a_changed_source(elsewhere: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = elsewhere.FIRMWARE / "broker" / "cpu.c"
+@pytest.mark.parametrize(("changed", "key"), [("broker/cpu.c", "sources"), ("include/mm/cpu.h", "library")])
+def test_check_finds_a_changed_source(
+    elsewhere: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: str, key: str
+) -> None:
+    source = elsewhere.FIRMWARE / changed
     source.write_text(source.read_text() + "/* later */\n")
     shipped = copy_shipped(tmp_path)
     assert elsewhere.main(["--check", "--output", str(shipped), BROKER]) == 1
-    assert "inputs differs" in capsys.readouterr().err
+    assert f"{key} differs" in capsys.readouterr().err
 
 
 @needs_gcc
