@@ -32,6 +32,7 @@ from mmsupervisor.pi.volume.walk_files import walk_files
 
 _SIGNATURE = re.compile(re.escape(SIGNATURE))
 _FILE_SYSTEMS = (FFS2_GUID, FFS3_GUID)
+_REVISIONS = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def find_volumes(
         start = match.start() - SIGNATURE_OFFSET
         if start < resume:
             continue
-        header = _read_header(reader, start)
+        header = _read_header(reader, start, allowance)
         if header is None or not (header.checksum_holds or header.blocks_hold):
             continue
         if header.length < header.header_length:
@@ -93,21 +94,24 @@ def read_volume(reader: Reader, allowance: Allowance, depth: int = 0) -> Volume:
         FormatError: there is no volume header.
         LimitError: more items than allowed.
     """
-    header = _read_header(reader, 0)
+    header = _read_header(reader, 0, allowance)
     if header is None or header.length < header.header_length:
         raise reader.error(0, "there is no firmware volume header here", "PI 1.8 vol. 3 §3.2.1")
     return _read_volume(reader, 0, header, allowance, depth)
 
 
-def _read_header(reader: Reader, start: int) -> _Header | None:
-    if start + VOLUME_HEADER.size > len(reader):
+def _read_header(reader: Reader, start: int, allowance: Allowance) -> _Header | None:
+    # Signatures can be planted by the million, each with a long block map: looking at them is charged.
+    allowance.take_items(1, reader.file, reader.base + max(start, 0))
+    if start < 0 or start + VOLUME_HEADER.size > len(reader):
         return None
     _, file_system, length, signature, attributes, header_length, checksum, extended, _, revision = reader.unpack(
         VOLUME_HEADER, start, "volume header"
     )
     odd = header_length % 2 or header_length < VOLUME_HEADER.size or start + header_length > len(reader)
-    if signature != SIGNATURE or odd:
+    if signature != SIGNATURE or odd or revision not in _REVISIONS:
         return None
+    allowance.take_items(header_length // BLOCK.size, reader.file, reader.base + start)
     raw = reader.view(start, header_length, "volume header")
     blocks, ended = _read_block_map(raw)
     return _Header(
@@ -135,7 +139,6 @@ def _read_block_map(header: memoryview) -> tuple[tuple[Block, ...], bool]:
 
 
 def _read_volume(reader: Reader, start: int, header: _Header, allowance: Allowance, depth: int) -> Volume:
-    allowance.take_items(1, reader.file, reader.base + start)
     allowance.check_depth(depth, reader.file, reader.base + start)
     left = len(reader) - start
     window = reader.window(start, min(header.length, left), "volume")
