@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access, PhysicalMemory
+from mmsupervisor.processor.exceptions import vector_of_range
 from mmsupervisor.processor.instructions import RegisterFile, decode, is_canonical
 from mmsupervisor.processor.interface import Registers
 
@@ -44,7 +45,7 @@ class MemoryFault(Exception):  # noqa: N818 - what the machine calls it
 
     Attributes:
         address: First byte that is refused (CR2).
-        access: What was tried; NONE if the address is not canonical.
+        access: What was tried.
     """
 
     def __init__(self, address: int, access: Access) -> None:
@@ -52,6 +53,19 @@ class MemoryFault(Exception):  # noqa: N818 - what the machine calls it
         self.address = address
         self.access = access
         super().__init__(f"{access!r} at {address:#x}")
+
+
+class AddressFault(Exception):  # noqa: N818 - what the machine calls it
+    """The instruction uses an address that cannot be one: not canonical, or not aligned where it must be.
+
+    Attributes:
+        vector: #GP or #SS; the error code is 0.
+    """
+
+    def __init__(self, vector: int) -> None:
+        """Record the vector."""
+        self.vector = vector
+        super().__init__(f"vector {vector}")
 
 
 class VectorRegisters(Protocol):
@@ -94,11 +108,12 @@ class Execution:
 
         Raises:
             MemoryFault: ring 3 may not do so.
+            AddressFault: the range is not canonical.
         """
         last = address + width - 1
-        for at in {address, max(address, last & ~PAGE_MASK)}:
-            if not is_canonical(at):
-                raise MemoryFault(at, Access.NONE)
+        if not (is_canonical(address) and is_canonical(last)):
+            raise AddressFault(vector_of_range(self.instruction, self.file.frozen(), address))
+        for at in sorted({address, max(address, last & ~PAGE_MASK)}):
             for single in (Access.READ, Access.WRITE):
                 if access & single and not self._memory.state(at).ring3 & single:
                     raise MemoryFault(at, single)

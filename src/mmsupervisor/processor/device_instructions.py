@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from mmsupervisor.machine.memory import Access
 from mmsupervisor.processor import alu
 from mmsupervisor.processor.alu import CF, STATUS, ZF, mask
-from mmsupervisor.processor.decoder import Execution, Load, MemoryFault, Steps
+from mmsupervisor.processor.decoder import AddressFault, Execution, Load, Steps
+from mmsupervisor.processor.exceptions import GENERAL_PROTECTION
 from mmsupervisor.processor.instructions import MASK64, bit_string_offset, register_parts
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ def _vector_move(*, shift: int = 0, keep: bool = False, aligned: bool = False) -
         width = _width(instruction)
         address = _address(execution)
         if aligned and address & 15:
-            raise MemoryFault(address, Access.NONE)
+            raise AddressFault(GENERAL_PROTECTION)
         to_memory = _memory_operand(instruction) == 0
         execution.require(address, width, Access.WRITE if to_memory else Access.READ)
         register = instruction.op_register(1 if to_memory else 0)

@@ -40,3 +40,9 @@ def vector_of_bad_address(instruction: Instruction, registers: Registers, page: 
         if touches and not (is_canonical(use.address) and is_canonical(last)):
             return STACK_SEGMENT if use.stack else GENERAL_PROTECTION
     return None if is_canonical(page) else GENERAL_PROTECTION
+
+
+def vector_of_range(instruction: Instruction, registers: Registers, address: int) -> int:
+    """Return #SS or #GP for an operand at an address that is not canonical."""
+    stack = any(use.stack and use.address == address for use in memory_uses(instruction, registers))
+    return STACK_SEGMENT if stack else GENERAL_PROTECTION

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from mmsupervisor.machine.memory import PAGE_MASK, Access, Bank, PhysicalMemory, ProtectionChange
 from mmsupervisor.processor import exceptions, page_map, special
-from mmsupervisor.processor.decoder import DeviceOperation, MemoryFault, Touch, begin_device_operation
+from mmsupervisor.processor.decoder import AddressFault, DeviceOperation, MemoryFault, Touch, begin_device_operation
 from mmsupervisor.processor.instructions import MASK64, decode, is_canonical, is_undefined
 from mmsupervisor.processor.interface import (
     CALL_GATE_POINTER,
@@ -285,8 +285,9 @@ class UnicornProcessor:
         try:
             touch = operation.step(value)
         except MemoryFault as fault:
-            registers = operation.before
-            return self._page_fault(fault.address, fault.access, registers, operation.code)
+            return self._page_fault(fault.address, fault.access, operation.before, operation.code)
+        except AddressFault as fault:
+            return self._fault(fault.vector, 0, operation.before, operation.code)
         if isinstance(touch, Touch):
             self._answer = lambda answer: self._answer_device(operation, answer)
             return MmioAccess(touch.address, touch.width, touch.write, touch.value, operation.before.rip)

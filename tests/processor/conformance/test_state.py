@@ -1,0 +1,117 @@
+"""What ring 3 sees of the processor: x87 and SSE state, CPUID, the timestamp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from mmsupervisor.processor.cpuid import amd_cpuid, intel_cpuid
+from mmsupervisor.processor.interface import CpuIdLeaf, CpuIdTable, Entry, ProcessorOptions, SystemCall, TimestampRead
+from tests.processor.conformance.conftest import MakeBench
+from tests.processor.conformance.machine import CODE, DATA, STACK_END, Bench
+
+FXSAVE = "480fae07"  # fxsave64 [rdi]
+
+
+def fxsave_area(bench: Bench) -> bytes:
+    return bench.memory.read(DATA, 512)
+
+
+def test_x87_and_sse_state_at_entry_is_initial(bench: Bench) -> None:
+    # Leave marks first: fldpi; cvtsi2sd xmm0, rsp; movaps xmm15, xmm0
+    bench.enter("d9eb f2480f2ac4 440f28f8 0f05")
+    bench.run(FXSAVE + "0f05", rdi=DATA)
+    area = fxsave_area(bench)
+    assert int.from_bytes(area[0:2], "little") == 0x37F  # control word
+    assert int.from_bytes(area[2:4], "little") == 0  # status word
+    assert area[4] == 0  # all registers empty
+    assert int.from_bytes(area[24:28], "little") == 0x1F80  # MXCSR
+    assert area[160:416] == bytes(256)  # XMM0 to XMM15
+
+
+def test_x87_and_sse_state_survives_system_calls(bench: Bench) -> None:
+    # fldpi; cvtsi2sd xmm7, rsp; push 0x1fa0; ldmxcsr [rsp]; fxsave; syscall; fxsave [rdi + 512]; syscall
+    bench.run("d9eb f2480f2afc 68a01f0000 0fae1424 480fae07 0f05 480fae8700020000 0f05", rdi=DATA)
+    bench.processor.resume(0)
+    before, after = bench.memory.read(DATA, 512), bench.memory.read(DATA + 512, 512)
+    assert before[32:416] == after[32:416]
+    assert before[0:6] == after[0:6]
+    assert before[24:28] == after[24:28] == (0x1FA0).to_bytes(4, "little")
+    assert before[4] == 0x80  # one x87 register in use
+
+
+def test_x87_and_sse_state_survives_exceptions_and_other_contexts(bench: Bench) -> None:
+    bench.run("d9eb f2480f2afc 480fae07 f4 480fae8700020000 0f05", rdi=DATA)  # hlt in the middle
+    kept = bench.processor.suspend()
+    bench.put("dbe3 0f57ff 0f05", CODE + 0x1000)  # fninit; xorps xmm7, xmm7; syscall
+    assert isinstance(bench.processor.enter(Entry(CODE + 0x1000, STACK_END - 0x100)), SystemCall)
+    bench.processor.restore(kept)
+    bench.processor.set_registers(replace(bench.registers, rip=bench.registers.rip + 1))
+    assert isinstance(bench.processor.resume(), SystemCall)
+    assert bench.memory.read(DATA + 32, 384) == bench.memory.read(DATA + 512 + 32, 384)
+
+
+def test_cpuid_is_what_was_given(make_bench: MakeBench) -> None:
+    leaf = CpuIdLeaf(0x1111_1111, 0x2222_2222, 0x3333_3333, 0x4444_4444)
+    other = CpuIdLeaf(5, 6, 7, 8)
+    bench = make_bench(ProcessorOptions({(7, 0): leaf, (7, 3): other}, budget=1000))
+    expected = {(7, 0): leaf, (7, 3): other, (7, 9): leaf, (8, 0): CpuIdLeaf(0, 0, 0, 0)}
+    for (number, subleaf), answer in expected.items():
+        upper = 0xABCD << 32
+        call = bench.run("90 0fa2 90 0f05", rax=upper | number, rcx=upper | subleaf, rbx=upper, rdx=upper)
+        assert isinstance(call, SystemCall)
+        seen = bench.registers
+        assert (call.number, seen.rbx, seen.rdx) == (answer.eax, answer.ebx, answer.edx)
+    # RCX is overwritten by the system call; look at it before
+    bench.run("0fa2 4889ce 0f05", rax=7)
+    assert bench.registers.rsi == leaf.ecx
+
+
+def test_cpuid_in_a_loop(bench: Bench) -> None:
+    # mov ebp, 1000; loop: xor eax, eax; cpuid; dec ebp; jnz loop; syscall
+    call = bench.enter("bde8030000 31c0 0fa2 ffcd 75f8 0f05")
+    assert isinstance(call, SystemCall)
+    assert bench.registers.rbx.to_bytes(4, "little") == b"Auth"
+
+
+@pytest.mark.parametrize(("code", "with_cpu"), [("0f31", False), ("0f01f9", True)])
+def test_timestamp_is_an_exit(bench: Bench, code: str, with_cpu: bool) -> None:
+    ended = bench.run("90" + code + "4889ce 0f05", rax=-1 & (1 << 64) - 1, rdx=-1 & (1 << 64) - 1, rcx=99, rflags=0x8D7)
+    assert ended == TimestampRead(CODE + 1, with_cpu)
+    call = bench.processor.resume(0x1234_5678_9ABC_DEF0)
+    assert isinstance(call, SystemCall)
+    seen = bench.registers
+    assert (seen.rax, seen.rdx, seen.rsi) == (0x9ABC_DEF0, 0x1234_5678, 0 if with_cpu else 99)
+    assert seen.rflags == 0x8D7
+
+
+def test_a_context_can_wait_at_a_timestamp(bench: Bench) -> None:
+    bench.enter("0f31 0f05")
+    kept = bench.processor.suspend()
+    bench.enter("0f31 0f05")
+    bench.processor.resume(1)
+    bench.memory.write(CODE, bytes.fromhex("0f310f05"))
+    bench.processor.restore(kept)
+    call = bench.processor.resume(42)
+    assert isinstance(call, SystemCall)
+    assert call.number == 42
+
+
+@pytest.mark.parametrize("make", [amd_cpuid, intel_cpuid])
+def test_announced_instructions_work(bench: Bench, make: Callable[[int], CpuIdTable]) -> None:
+    """What leaf 1 announces can be executed: one instruction for each bit."""
+    samples = {
+        0: "f20fd0c0",  # SSE3: addsubps xmm0, xmm0
+        9: "660f3800c0",  # SSSE3: pshufb xmm0, xmm0
+        13: "480fc70f",  # CX16: cmpxchg16b [rdi]
+        19: "660f3840c0",  # SSE4.1: pmulld xmm0, xmm0
+        20: "f20f38f1c1",  # SSE4.2: crc32 eax, ecx
+        23: "f30fb8c1",  # POPCNT eax, ecx
+    }
+    table = make(39)
+    announced = {bit for bit in range(32) if table[1, 0].ecx >> bit & 1}
+    assert announced == set(samples)
+    for code in samples.values():
+        assert isinstance(bench.run(code + "0f05", rdi=DATA), SystemCall)
