@@ -266,9 +266,20 @@ def test_the_walk_goes_on_after_overwritten_files():
     assert [file.offset for file in volume.files] == [offsets[2]]
 
 
-def test_a_bad_volume_checksum_needs_a_sound_block_map():
-    assert len(image_of(patched(PLAIN, 0x2C, b"\x00")).volumes) == 1
-    assert image_of(patched(patched(PLAIN, 0x2C, b"\x00"), 0x38, b"\x05")).volumes == ()
+def test_a_bad_volume_checksum_needs_something_else_that_speaks_for_a_volume():
+    bad = patched(PLAIN, 0x2C, b"\x00")
+    assert len(image_of(bad).volumes) == 1
+    no_map = patched(bad, 0x38, b"\x05")
+    assert len(image_of(no_map).volumes) == 1
+    assert image_of(patched(no_map, 0x10, b"\x00")).volumes == ()
+
+
+@pytest.mark.parametrize("length", [0, 1, 0xFFFF, 1 << 40, (1 << 64) - 1])
+def test_a_damaged_length_hides_neither_the_volume_nor_the_next(length):
+    image = image_of(patched(PLAIN, 0x20, struct.pack("<Q", length)) + PLAIN)
+    assert [volume.offset for volume in image.volumes] == [0, len(PLAIN)]
+    assert [len(volume.files) for volume in image.volumes] == [1, 1]
+    assert {problem.kind for problem in problems(image)} == {ProblemKind.VOLUME_CHECKSUM, ProblemKind.BLOCK_MAP}
 
 
 def test_unknown_file_system_is_a_volume_without_files():

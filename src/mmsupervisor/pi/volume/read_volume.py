@@ -46,7 +46,26 @@ class _Header:
     revision: int
     block_map: tuple[Block, ...]
     checksum_holds: bool
-    blocks_hold: bool
+    map_ends: bool
+
+    @property
+    def mapped(self) -> int:
+        return sum(block.count * block.length for block in self.block_map)
+
+    @property
+    def blocks_hold(self) -> bool:
+        return self.map_ends and self.mapped == self.length
+
+    @property
+    def is_credible(self) -> bool:
+        return self.checksum_holds or self.blocks_hold or self.file_system in (*_FILE_SYSTEMS, NVRAM_GUID)
+
+    @property
+    def size(self) -> int:
+        """The length to go by: where checksum and block map both speak against it, the smaller of what they say."""
+        if self.checksum_holds or self.blocks_hold or self.mapped < self.header_length:
+            return self.length
+        return min(self.length, self.mapped) if self.length >= self.header_length else self.mapped
 
 
 def find_volumes(
@@ -54,8 +73,8 @@ def find_volumes(
 ) -> tuple[tuple[Volume, ...], tuple[Problem, ...]]:
     """Find all volumes, at any offset. Volumes inside a volume found are part of it.
 
-    A header is believed if its checksum holds, or if its block map adds up to its length; a signature that
-    stands in code or data has neither.
+    A header is believed if its checksum holds, or its block map adds up to its length, or its file system is a
+    known one; a signature that stands in code or data has none of these.
 
     Args:
         reader: Where to look.
@@ -76,14 +95,14 @@ def find_volumes(
         if start < resume:
             continue
         header = _read_header(reader, start, allowance)
-        if header is None or not (header.checksum_holds or header.blocks_hold):
+        if header is None or not header.is_credible:
             continue
-        if header.length < header.header_length:
+        if header.size < header.header_length:
             rule = f"volume length {header.length:#x} is below the length of its header"
             problems.append(problem_at(ProblemKind.VOLUME_HEADER, reader, start + 0x20, rule))
             continue
         volumes.append(_read_volume(reader, start, header, allowance, depth))
-        resume = start + header.length
+        resume = start + header.size
     return tuple(volumes), tuple(problems)
 
 
@@ -95,7 +114,7 @@ def read_volume(reader: Reader, allowance: Allowance, depth: int = 0) -> Volume:
         LimitError: more items than allowed.
     """
     header = _read_header(reader, 0, allowance)
-    if header is None or header.length < header.header_length:
+    if header is None or header.size < header.header_length:
         raise reader.error(0, "there is no firmware volume header here", "PI 1.8 vol. 3 §3.2.1")
     return _read_volume(reader, 0, header, allowance, depth)
 
@@ -124,7 +143,7 @@ def _read_header(reader: Reader, start: int, allowance: Allowance) -> _Header | 
         revision,
         blocks,
         sum16(raw) == 0,
-        ended and bool(blocks) and sum(b.count * b.length for b in blocks) == length,
+        ended,
     )
 
 
@@ -141,7 +160,7 @@ def _read_block_map(header: memoryview) -> tuple[tuple[Block, ...], bool]:
 def _read_volume(reader: Reader, start: int, header: _Header, allowance: Allowance, depth: int) -> Volume:
     allowance.check_depth(depth, reader.file, reader.base + start)
     left = len(reader) - start
-    window = reader.window(start, min(header.length, left), "volume")
+    window = reader.window(start, min(header.size, left), "volume")
     problems = _header_problems(header, window, left)
     extended = _read_extended_header(header, window, problems)
     files_offset = header.header_length
@@ -184,8 +203,8 @@ def _header_problems(header: _Header, window: Reader, left: int) -> list[Problem
     if not header.checksum_holds:
         rule = "checksum of the volume header does not hold"
         problems.append(problem_at(ProblemKind.VOLUME_CHECKSUM, window, 0x32, rule))
-    if header.length > left:
-        rule = f"volume needs {header.length:#x} bytes, {left:#x} are left"
+    if header.size > left:
+        rule = f"volume needs {header.size:#x} bytes, {left:#x} are left"
         problems.append(problem_at(ProblemKind.VOLUME_CUT, window, 0x20, rule))
     if not header.blocks_hold:
         rule = f"block map does not end, or does not add up to the volume's length {header.length:#x}"
