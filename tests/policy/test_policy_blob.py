@@ -154,6 +154,12 @@ def test_legacy_refusals_name_offset_and_rule(offset, value, rule):
         read_legacy_blob(bytes(blob), "old.bin")
 
 
+def test_the_tool_writes_empty_lists_at_the_end_that_it_then_refuses():
+    blob = write_legacy_blob(assemble_legacy([PolicyRoot(RootType.IO, AccessAttr.DENY)]))
+    with pytest.raises(FormatError, match="not below Size"):
+        read_legacy_blob(blob)
+
+
 def test_a_legacy_policy_cannot_hold_a_save_state():
     with pytest.raises(PolicyLayoutError, match="type 5"):
         assemble_legacy([PolicyRoot(RootType.SAVE_STATE, AccessAttr.DENY)])

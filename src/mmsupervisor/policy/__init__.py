@@ -17,6 +17,11 @@ module                  what
 ``decision``            ``Decision``: ``status``, ``allowed``, ``reason``, ``rule``, ``root``, ``entry`` (with its
                         ``place``), ``index``, ``surprises``; ``str(decision)`` is a whole line. ``Reason``
 ``surprises``           ``Surprise``: the fact sheets' numbered surprises that a decision can carry
+``check``               ``security_policy_check(policy)``: the first ``Violation`` or None; ``check_status(policy)``
+``lint``                ``lint(policy)``: what the reference does not check, as ``LintFinding`` values
+``memory_policy``       ``PageLeaf``; ``memory_policy_snapshot``, ``same_memory_policy``, ``fetch_policy``,
+                        ``populate_memory_policy``; they raise ``PolicyRequestError`` with its ``status``
+``dump``                ``dump_policy(policy)``: the lines of the reference's debug dump
 ======================  ================================================================================================
 
 ``mask`` is ``Attribute.READ`` or ``Attribute.WRITE``; ``width`` of a port access is the enum 0, 1, 2 for 1, 2, 4 bytes;

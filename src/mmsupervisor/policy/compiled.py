@@ -178,12 +178,12 @@ def _io_spans(root: PolicyRoot, size: int, mask: int | None = None) -> Iterator[
     """Where an access of ``size`` bytes must start to be covered by each descriptor; mask as for MSRs."""
     for number, entry in enumerate(root.entries):
         if isinstance(entry, IoEntry) and (mask is None or entry.attributes & mask):
-            for span in _io_cover(entry, size):
+            for span in io_cover_spans(entry, size):
                 yield span, number
 
 
-def _io_cover(entry: IoEntry, size: int) -> Iterable[Span]:
-    """Starts of covered accesses: those whose first byte lies in the range, and those whose last byte does."""
+def io_cover_spans(entry: IoEntry, size: int) -> Iterable[Span]:
+    """Where accesses of ``size`` bytes that a descriptor covers start: its first byte in the range, or its last."""
     if entry.is_strict:
         return ((entry.io_address, entry.io_address + 1),) if entry.length_or_width == size else ()
     last = size - 1

@@ -84,6 +84,10 @@ class PolicyBoundsError(MmSupervisorError):
         super().__init__(f"{file}: the walk runs beyond the policy: {what}")
 
 
+class PolicyModelError(MmSupervisorError):
+    """A root that was given descriptors of another type."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a rule was written down. Comparisons of rules leave it out: read from XML or from a blob, they are equal.
@@ -218,6 +222,16 @@ class PolicyRoot:
     reserved: bytes = b"\0\0\0"
     place: Place | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        """Refuse descriptors of another type, which no blob can hold.
+
+        Raises:
+            PolicyModelError: there is one.
+        """
+        for entry in self.entries:
+            if self.type != entry.KIND:
+                raise PolicyModelError(f"a {self.type_name} root cannot hold a {entry.KIND.name} descriptor")
+
     @property
     def type_name(self) -> str:
         """The type's name, or its number."""
@@ -290,16 +304,17 @@ class Policy:
             if root.type == kind:
                 return root
         if self.root_count > len(self.roots):
-            raise PolicyBoundsError(
-                self.file,
-                f"looking for the {kind.name} root, of {self.root_count} roots at {self.root_offset:#x} "
-                f"only {len(self.roots)} are inside",
-            )
+            raise self.roots_beyond(f"looking for the {kind.name} root, ")
         return None
 
     def roots_of(self, kind: RootType) -> tuple[PolicyRoot, ...]:
         """All roots of one type, in order; a sound policy has one at most."""
         return tuple(root for root in self.roots if root.type == kind)
+
+    def roots_beyond(self, doing: str = "") -> PolicyBoundsError:
+        """Build (not raise) the error of a walk that passes the last root inside the blob."""
+        where = f"of {self.root_count} roots at {self.root_offset:#x} only {len(self.roots)} are inside"
+        return PolicyBoundsError(self.file, doing + where)
 
     def walk_beyond(self, root: PolicyRoot) -> PolicyBoundsError:
         """Build (not raise) the error of a walk that passes the last descriptor inside the blob."""

@@ -1,0 +1,75 @@
+"""How long loading, checking and deciding take. Not a test: run it and read it.
+
+Usage: ``python benchmarks/policy_decisions.py [entries]`` (default 10,000).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from random import Random
+from typing import TypeVar
+
+from mmsupervisor.policy.blob import assemble, read_blob, write_blob
+from mmsupervisor.policy.check import security_policy_check
+from mmsupervisor.policy.compiled import CompiledPolicy
+from mmsupervisor.policy.decide import decide_io, decide_msr
+from mmsupervisor.policy.defaults import default_policy
+from mmsupervisor.policy.lint import lint
+from mmsupervisor.policy.model import AccessAttr, IoEntry, MsrEntry, Policy, PolicyRoot, RootType
+
+T = TypeVar("T")
+
+
+def timed(what: str, run: Callable[[], T], per: int = 1) -> T:
+    """Run once and print the time, divided by ``per``."""
+    start = time.perf_counter()
+    result = run()
+    spent = time.perf_counter() - start
+    print(f"{what:<52} {spent * 1e3:10.2f} ms" + (f"  {spent / per * 1e9:10.0f} ns each" if per > 1 else ""))
+    return result
+
+
+def large_policy(entries: int) -> Policy:
+    """Ports and MSRs by halves, without overlap, in no order."""
+    random = Random(1)
+    half = entries // 2
+    ports = [IoEntry(number * 6, 1 + number % 5, 1 + number % 3) for number in range(half)]
+    msrs = [MsrEntry(number * 16, 1 + number % 15, 3) for number in range(entries - half)]
+    random.shuffle(ports)
+    random.shuffle(msrs)
+    return assemble(
+        [PolicyRoot(RootType.IO, AccessAttr.DENY, tuple(ports)), PolicyRoot(RootType.MSR, AccessAttr.DENY, tuple(msrs))]
+    )
+
+
+def main() -> int:
+    """Print all timings."""
+    entries = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    print(f"policy of {entries} entries")
+    blob = timed("write", lambda: write_blob(large_policy(entries)))
+    policy = timed("read", lambda: read_blob(blob))
+    violation = timed("security policy check", lambda: security_policy_check(policy))
+    print(f"  -> {violation or 'passes'}")
+    timed("lint", lambda: lint(policy))
+    compiled = CompiledPolicy(policy)
+    timed("compile one width and access", lambda: compiled.io(0, 2, 1))
+    timed("compile MSRs", lambda: compiled.msr(0, 1))
+    random = Random(2)
+    ports = [random.randrange(0xFFFD) for _ in range(100_000)]
+    timed("compiled decisions", lambda: [compiled.io(port, 2, 1) for port in ports], len(ports))
+    timed("plain decisions", lambda: [decide_io(policy, port, 2, 1) for port in ports[:50]], 50)
+
+    print("default policy")
+    policy = default_policy()
+    compiled = CompiledPolicy(policy)
+    timed("compiled decisions, ports", lambda: [compiled.io(port, 2, 1) for port in ports], len(ports))
+    timed("compiled decisions, MSRs", lambda: [compiled.msr(port, 1) for port in ports], len(ports))
+    timed("plain decisions, ports", lambda: [decide_io(policy, port, 2, 1) for port in ports[:10_000]], 10_000)
+    timed("plain decisions, MSRs", lambda: [decide_msr(policy, port, 1) for port in ports[:10_000]], 10_000)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
