@@ -27,6 +27,7 @@ import tempfile
 import tomllib
 import uuid
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -168,24 +169,22 @@ def tool_versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Objects:
-    """Compiled sources of one driver: object file by source path, and every file that was read."""
+    """Compiled sources: object file by source path, and every file that was read."""
 
     by_source: dict[str, Path]
     inputs: frozenset[str]
 
 
-def compile_all(driver: Driver, work: Path, debug: bool) -> Objects:
-    """Compile the driver's sources and the library."""
-    defines = [f"-D{key}={value}" for key, value in sorted(driver.defines.items())]
-    own = tuple(Path(driver.folder, source).as_posix() for source in driver.sources)
+def compile_sources(sources: tuple[str, ...], work: Path, *flags: str) -> Objects:
+    """Compile into a folder of their own."""
     by_source = {}
     inputs: set[str] = set()
-    for source in own + LIBRARY:
+    work.mkdir(parents=True)
+    for source in sources:
         stem = work / source.replace("/", "~").replace("..", "up")
         visible = ["-include", "lib/module.h"] if source.endswith(".c") else []
         run(
-            *("gcc", *CFLAGS, *(["-g"] if debug else []), *visible, *defines),
-            *(f"-DMM_REVISION={driver.mm_revision:#x}", "-Iinclude", f"-ffile-prefix-map={FIRMWARE}=."),
+            *("gcc", *CFLAGS, *visible, *flags, "-Iinclude", f"-ffile-prefix-map={FIRMWARE}=."),
             *("-MMD", "-MF", f"{stem}.d", "-c", source, "-o", f"{stem}.o"),
         )
         depends = Path(f"{stem}.d").read_text("utf-8").replace("\\\n", " ").split(":", 1)[1]
@@ -194,17 +193,32 @@ def compile_all(driver: Driver, work: Path, debug: bool) -> Objects:
     return Objects(by_source, frozenset(inputs))
 
 
+@cache
+def compile_library(session: Path, mm_revision: int, debug: bool) -> Objects:
+    """Compile the library, once a session for all drivers that ask for the same revision of the table."""
+    flags = [f"-DMM_REVISION={mm_revision:#x}", *(["-g"] if debug else [])]
+    return compile_sources(LIBRARY, session / f"library-{mm_revision:x}-{debug:d}", *flags)
+
+
+def compile_all(driver: Driver, session: Path, debug: bool) -> Objects:
+    """Compile the driver's sources, with its defines, and the library, without them."""
+    flags = [*(f"-D{key}={value}" for key, value in sorted(driver.defines.items())), *(["-g"] if debug else [])]
+    own = tuple(Path(driver.folder, source).as_posix() for source in driver.sources)
+    objects = compile_sources(own, session / f"{driver.name}-{debug:d}", *flags)
+    library = compile_library(session, driver.mm_revision, debug)
+    return Objects(objects.by_source | library.by_source, objects.inputs | library.inputs)
+
+
 def needed_objects(objects: Objects, work: Path) -> list[Path]:
     """The driver's own objects and those of the library that something refers to.
 
     A PE link does not search an archive of ELF objects, so an ELF link is asked first which members it would take.
     """
-    library = work / "library.a"
+    archive = work / "library.a"
     members = [objects.by_source[source] for source in LIBRARY]
     own = [path for path in objects.by_source.values() if path not in members]
-    library.unlink(missing_ok=True)
-    run("ar", "rcD", library, *members)
-    taken = run("ld", "-r", "--print-map", "-u", "_ModuleEntryPoint", "-o", work / "all.o", *own, library)
+    run("ar", "rcD", archive, *members)
+    taken = run("ld", "-r", "--print-map", "-u", "_ModuleEntryPoint", "-o", work / "all.o", *own, archive)
     return own + [path for path in members if f"({path.name})" in taken]
 
 
@@ -304,16 +318,16 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def build(driver: Driver, versions: dict[str, str], elf_folder: Path | None = None) -> Product:
-    """Build one driver in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        objects = compile_all(driver, work, debug=False)
-        image, map_text = link(driver, objects, work)
-        verify_image(driver, image)
-        symbols = symbol_lines(driver, objects, map_text)
-        if elf_folder:
-            link_elf(compile_all(driver, work, debug=True), work, elf_folder / f"{driver.name}.elf")
+def build(driver: Driver, versions: dict[str, str], session: Path, elf_folder: Path | None = None) -> Product:
+    """Build one driver; ``session`` is a temporary folder that several drivers may share."""
+    work = session / driver.name
+    work.mkdir()
+    objects = compile_all(driver, session, debug=False)
+    image, map_text = link(driver, objects, work)
+    verify_image(driver, image)
+    symbols = symbol_lines(driver, objects, map_text)
+    if elf_folder:
+        link_elf(compile_all(driver, session, debug=True), work, elf_folder / f"{driver.name}.elf")
     inputs = sorted(objects.inputs | {"driver.ld", f"{driver.folder}/driver.toml"})
     shared = [name for name in inputs if name.startswith(("include/", "lib/")) or name == "driver.ld"]
     entry = {
@@ -379,13 +393,14 @@ def work_off(options: argparse.Namespace) -> list[str]:
     """Build and ship, or build and compare; returns what is wrong."""
     problems = []
     versions = tool_versions()
-    for driver in selected(options.names):
-        product = build(driver, versions, options.elf.resolve() if options.elf else None)
-        if options.check:
-            problems += differences(driver, product, options.output)
-        else:
-            ship(driver, product, options.output)
-            print(f"{driver.name}: {len(product.image)} bytes")
+    with tempfile.TemporaryDirectory() as session:
+        for driver in selected(options.names):
+            product = build(driver, versions, Path(session), options.elf.resolve() if options.elf else None)
+            if options.check:
+                problems += differences(driver, product, options.output)
+            else:
+                ship(driver, product, options.output)
+                print(f"{driver.name}: {len(product.image)} bytes")
     return problems
 
 
