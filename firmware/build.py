@@ -229,7 +229,10 @@ def link_elf(objects: Objects, work: Path, target: Path) -> None:
 
 
 def link(driver: Driver, objects: Objects, work: Path) -> tuple[bytes, str]:
-    """Link to PE32+; returns the image and the linker's own map."""
+    """Link to PE32+; returns the image and the linker's own map.
+
+    No ``--gc-sections``: with ELF objects it makes this linker lose their symbols.
+    """
     target = work / "driver.efi"
     image_major, image_minor = driver.image_version.split(".")
     run(
