@@ -21,6 +21,7 @@ module                  what
 ``lint``                ``lint(policy)``: what the reference does not check, as ``LintFinding`` values
 ``memory_policy``       ``PageLeaf``; ``memory_policy_snapshot``, ``same_memory_policy``, ``fetch_policy``,
                         ``populate_memory_policy``; they raise ``PolicyRequestError`` with its ``status``
+``tool_decode``         ``tool_refusal(data)``: the exception that the reference's tool ends with, or None
 ``dump``                ``dump_policy(policy)``: the lines of the reference's debug dump
 ======================  ================================================================================================
 

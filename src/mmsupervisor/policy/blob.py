@@ -93,7 +93,7 @@ def read_blob(data: bytes, file: str = "policy", allowance: Allowance | None = N
     reader = Reader(data, file)
     if reader.u32(0, "policy version") < FIRST_V1_0_VERSION:
         raise reader.error(0, f"version {reader.u32(0, 'version'):#x} is a legacy policy, not v1.0", _SHEET)
-    policy = _read(reader, len(data), allowance)
+    policy = read_within(reader, len(data), allowance)
     if policy.size > len(data):
         raise reader.error(
             HEADER_SIZE_FIELD, f"Size {policy.size:#x} is beyond the blob's {len(data):#x} bytes", _SHEET
@@ -134,11 +134,20 @@ def read_blob_as_runtime(section: bytes, file: str = "policy", allowance: Allowa
         )
     if size < POLICY_HEADER_SIZE:
         raise reader.error(HEADER_SIZE_FIELD, f"Size {size:#x} does not cover the header", _SHEET)
-    return _read(reader, size, allowance)
+    return read_within(reader, size, allowance)
 
 
-def _read(reader: Reader, bound: int, allowance: Allowance | None) -> Policy:
-    """Read everything that lies below ``bound``; what is declared beyond stays declared."""
+def read_within(reader: Reader, bound: int, allowance: Allowance | None = None) -> Policy:
+    """Read everything that lies below ``bound``; what is declared beyond stays declared.
+
+    Args:
+        reader: The blob.
+        bound: End of the policy in bytes, not beyond the blob's end.
+        allowance: Bounds for hostile input.
+
+    Raises:
+        FormatError: the blob does not hold a header.
+    """
     allowance = allowance or Allowance()
     minor, major, size, mem_offset, mem_count, flags, caps, reserved, root_offset, root_count = reader.unpack(
         _HEADER, 0, "policy header"
