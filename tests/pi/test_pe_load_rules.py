@@ -63,9 +63,9 @@ def with_directory(index: int, address: int, size: int) -> bytes:
     return bytes(image)
 
 
-def with_codeview(address: int) -> bytes:
-    entry = struct.pack("<IIHHIIII", 0, 0, 0, 0, 2, 32, address, 0)
-    image = bytearray(build(text(), BuiltSection(".rdata", entry, RODATA)))
+def with_codeview(address: int, size: int = 32) -> bytes:
+    entry = struct.pack("<IIHHIIII", 0, 0, 0, 0, 2, size, address, 0x2000 + 28)
+    image = bytearray(build(text(), BuiltSection(".rdata", entry + b"RSDS".ljust(32, b"\0"), RODATA)))
     at = 0x80 + 24 + 112 + 8 * 6
     image[at : at + 8] = struct.pack("<II", 0x2000, 28)
     return bytes(image)
@@ -95,6 +95,7 @@ BREACHES = [
     ("section-in-image", driver(overrides={"size_of_image": 0x2000}), 0x10_0000, Status.LOAD_ERROR),
     ("section-fill", build(text(), data(virtual_size=0, raw_size=0x3000)), 0x10_0000, Status.UNSUPPORTED),
     ("codeview", with_codeview(0x8000), 0x10_0000, Status.LOAD_ERROR),
+    ("codeview-size", with_codeview(0x2000 + 28, 23), 0x10_0000, Status.UNSUPPORTED),
     ("relocation-block", driver(relocations=struct.pack("<II", 0, 0)), 0x10_0000, Status.LOAD_ERROR),
     ("relocation-type", driver(relocations=relocation_block(0, (5, 0))), 0x10_0000, Status.UNSUPPORTED),
     ("relocation-end", driver(relocations=relocation_block(0x3000, (3, 0xFFE))), 0x10_0000, Status.LOAD_ERROR),
@@ -134,6 +135,13 @@ def test_every_rule_is_covered_and_names_are_unique():
 def test_a_sound_driver_breaks_none():
     assert load_problems(parse(driver())) == ()
     assert load_problems(parse(driver()), 0x7F00_0000) == ()
+
+
+def test_debug_data_that_no_section_holds_takes_memory():
+    """The loader of the reference counts CodeView data without an address to the image."""
+    assert load_problems(parse(with_codeview(0x2000 + 28))) == ()
+    held, not_held = parse(with_codeview(0x2000 + 28)), parse(with_codeview(0, size=0x1000))
+    assert image_pages(not_held) == image_pages(held) + 1
 
 
 def test_only_these_breaches_switch_protection_off():

@@ -80,8 +80,20 @@ def _packed(kind: int, body: bytes) -> bytes:
     return _HEADER.pack(kind, padded, 0) + body.ljust(padded - HEADER_SIZE, b"\0")
 
 
+class _OneType:
+    """A record whose class has one type number."""
+
+    __slots__ = ()
+    TYPE: ClassVar[int]
+
+    @property
+    def type(self) -> int:
+        """Type number."""
+        return self.TYPE
+
+
 @dataclass(frozen=True, slots=True)
-class HandoffHob:
+class HandoffHob(_OneType):
     """PHIT, the first record, 0x38 bytes: u32 version @8, u32 boot mode @0xC, then five u64 in this order.
 
     Attributes:
@@ -105,11 +117,6 @@ class HandoffHob:
     boot_mode: int = 0
     version: int = 9
 
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
-
     def pack(self) -> bytes:
         """The 0x38 bytes."""
         addresses = (self.memory_top, self.memory_bottom, self.free_memory_top, self.free_memory_bottom)
@@ -123,7 +130,7 @@ class HandoffHob:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryAllocationHob:
+class MemoryAllocationHob(_OneType):
     """Memory that PEI allocated, 0x30 bytes: GUID @8, u64 base @0x18, u64 length @0x20, u32 type @0x28, 4 reserved.
 
     Attributes:
@@ -143,11 +150,6 @@ class MemoryAllocationHob:
     memory_type: int
     reserved: bytes = bytes(4)
 
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
-
     def pack(self) -> bytes:
         """The 0x30 bytes."""
         fields = (self.name.raw, self.base, self.length, self.memory_type, self.reserved)
@@ -161,7 +163,7 @@ class MemoryAllocationHob:
 
 
 @dataclass(frozen=True, slots=True)
-class ModuleAllocationHob:
+class ModuleAllocationHob(_OneType):
     """Memory of a loaded module, 0x48 bytes: as above, then GUID ModuleName @0x30 and u64 entry point @0x40.
 
     Attributes:
@@ -182,11 +184,6 @@ class ModuleAllocationHob:
     entry_point: int
     memory_type: int
     reserved: bytes = bytes(4)
-
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
 
     def pack(self) -> bytes:
         """The 0x48 bytes."""
@@ -246,7 +243,7 @@ class ResourceHob:
 
 
 @dataclass(frozen=True, slots=True)
-class GuidHob:
+class GuidHob(_OneType):
     """A GUID extension: GUID @8, data @0x18. What the data mean: :mod:`mmsupervisor.pi.supervisor_hobs`.
 
     Attributes:
@@ -258,11 +255,6 @@ class GuidHob:
 
     name: Guid
     data: bytes
-
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
 
     def pack(self) -> bytes:
         """Header, GUID, data, zeros up to a multiple of 8.
@@ -279,7 +271,7 @@ class GuidHob:
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeHob:
+class VolumeHob(_OneType):
     """A firmware volume, 0x18 bytes: u64 base @8, u64 length @0x10. The only kind the MM core looks at.
 
     Attributes:
@@ -293,11 +285,6 @@ class VolumeHob:
     base: int
     length: int
 
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
-
     def pack(self) -> bytes:
         """The 0x18 bytes."""
         return _packed(self.TYPE, self.LAYOUT.pack(self.base, self.length))
@@ -309,7 +296,7 @@ class VolumeHob:
 
 
 @dataclass(frozen=True, slots=True)
-class Volume2Hob:
+class Volume2Hob(_OneType):
     """A volume taken out of a file, 0x38 bytes: as FV, then GUID FvName @0x18, GUID FileName @0x28.
 
     Attributes:
@@ -327,11 +314,6 @@ class Volume2Hob:
     fv_name: Guid
     file_name: Guid
 
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
-
     def pack(self) -> bytes:
         """The 0x38 bytes."""
         return _packed(self.TYPE, self.LAYOUT.pack(self.base, self.length, self.fv_name.raw, self.file_name.raw))
@@ -344,7 +326,7 @@ class Volume2Hob:
 
 
 @dataclass(frozen=True, slots=True)
-class Volume3Hob:
+class Volume3Hob(_OneType):
     """A volume with its authentication, 0x40 bytes.
 
     u64 base @8, u64 length @0x10, u32 authentication status @0x18, u8 extracted @0x1C, 3 padding, GUID FvName @0x20,
@@ -371,11 +353,6 @@ class Volume3Hob:
     file_name: Guid = ZERO_GUID
     padding: bytes = bytes(3)
 
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
-
     def pack(self) -> bytes:
         """The 0x40 bytes."""
         status = (self.authentication_status, self.extracted, self.padding)
@@ -390,7 +367,7 @@ class Volume3Hob:
 
 
 @dataclass(frozen=True, slots=True)
-class CpuHob:
+class CpuHob(_OneType):
     """Address widths, 0x10 bytes: u8 memory bits @8, u8 I/O bits @9, 6 reserved.
 
     Attributes:
@@ -406,11 +383,6 @@ class CpuHob:
     io_bits: int = 16
     reserved: bytes = bytes(6)
 
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
-
     def pack(self) -> bytes:
         """The 0x10 bytes."""
         return _packed(self.TYPE, self.LAYOUT.pack(self.memory_bits, self.io_bits, self.reserved))
@@ -422,7 +394,7 @@ class CpuHob:
 
 
 @dataclass(frozen=True, slots=True)
-class CapsuleHob:
+class CapsuleHob(_OneType):
     """A capsule in memory, 0x18 bytes: u64 base @8, u64 length @0x10.
 
     Attributes:
@@ -435,11 +407,6 @@ class CapsuleHob:
 
     base: int
     length: int
-
-    @property
-    def type(self) -> int:
-        """Type number."""
-        return self.TYPE
 
     def pack(self) -> bytes:
         """The 0x18 bytes."""

@@ -64,6 +64,12 @@ def codeview_entry(image: PeImage) -> DebugEntry | None:
     return next((entry for entry in debug_entries(image) if entry.type == CODEVIEW), None)
 
 
+def record_is_short(image: PeImage, entry: DebugEntry) -> bool:
+    """Whether a CodeView entry claims fewer bytes than the header of its record takes."""
+    header = _RECORD_HEADERS.get(image.data[entry.file_offset : entry.file_offset + 4])
+    return header is not None and entry.size < header
+
+
 def pdb_path(image: PeImage) -> str | None:
     """Path of the file with the symbols as the linker wrote it, or None. Never raises: a name is a courtesy."""
     entry = codeview_entry(image)

@@ -161,7 +161,7 @@ class Section:
         return max(self.virtual_size, self.copied_size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # no slots: cached_property needs a dictionary
 class PeImage:
     """A PE image as it lies in a file.
 

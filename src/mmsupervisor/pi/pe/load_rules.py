@@ -26,7 +26,7 @@ from mmsupervisor.pi.pe.constants import (
     Subsystem,
     machine_name,
 )
-from mmsupervisor.pi.pe.debug import codeview_entry
+from mmsupervisor.pi.pe.debug import codeview_entry, record_is_short
 from mmsupervisor.pi.pe.headers import PeImage, Section
 from mmsupervisor.pi.pe.mapping import MAX_IMAGE_SIZE, image_relocations, map_image
 from mmsupervisor.pi.pe.relocations import RelocationError, RelocationFault
@@ -44,7 +44,7 @@ MAX_PAGES = pages_for(2 * MAX_IMAGE_SIZE)
 _U32 = 2**32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # no slots: cached_property needs a dictionary
 class _Case:
     """An image and where it is to be loaded; ``allocation`` is None when that is not known."""
 
@@ -290,6 +290,12 @@ def _codeview(case: _Case) -> Iterator[str]:
         yield f"the CodeView data at {entry.virtual_address:#x} is outside the image"
 
 
+def _codeview_size(case: _Case) -> Iterator[str]:
+    entry = codeview_entry(case.image)
+    if entry is not None and record_is_short(case.image, entry):
+        yield f"the CodeView entry has {entry.size} bytes, too few for its record"
+
+
 def _relocation_malformed(case: _Case) -> Iterator[str]:
     others = (RelocationFault.TYPE, RelocationFault.FIXUP_CROSSES_END)
     yield from case.relocation_faults(*(fault for fault in RelocationFault if fault not in others))
@@ -399,6 +405,7 @@ LOAD_RULES: tuple[LoadRule, ...] = (
     LoadRule("section-in-image", "sections lie in the image", _LOAD_ERROR, _section_in_image),
     LoadRule("section-fill", "sections fill no memory past it", _LOAD_ERROR, _section_fill, in_reference=False),
     LoadRule("codeview", "the debug data lies in the image", _LOAD_ERROR, _codeview),
+    LoadRule("codeview-size", "the debug data has room for its record", _UNSUPPORTED, _codeview_size),
     LoadRule("relocation-block", "relocation blocks are well formed", _LOAD_ERROR, _relocation_malformed),
     LoadRule("relocation-type", "relocation types are 0, 1, 2, 3 or 10", _UNSUPPORTED, _relocation_type),
     LoadRule("relocation-end", "fixups end in the image", _LOAD_ERROR, _relocation_crossing, in_reference=False),
