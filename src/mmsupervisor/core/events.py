@@ -13,12 +13,12 @@ class CoreStep(Event):
     """A step of the core's entry point or of lock-down is done.
 
     Attributes:
-        step: Its number in docs/reference/boot-flow.md §4.
+        number: Its number in docs/reference/boot-flow.md §4.
         what: What it did.
     """
 
     kind: ClassVar[str] = "core-step"
-    step: int
+    number: int
     what: str
 
 

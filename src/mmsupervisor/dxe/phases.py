@@ -1,0 +1,34 @@
+"""The phases of a boot, in the order of a device (docs/reference/boot-flow.md §0, §11)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Phase(Enum):
+    """How far a boot has come. Members are in a device's order."""
+
+    LAUNCHED = "launched"
+    END_OF_PEI = "end-of-pei"
+    DXE = "dxe"
+    END_OF_DXE = "end-of-dxe"
+    READY_TO_LOCK = "ready-to-lock"
+    READY_TO_BOOT = "ready-to-boot"
+    EXIT_BOOT_SERVICES = "exit-boot-services"
+
+    @property
+    def order(self) -> int:
+        """Position in a device's order, from 0."""
+        return list(Phase).index(self)
+
+
+PHASE_TEXTS = {
+    Phase.LAUNCHED: "the core is up, every driver that could start has started",
+    Phase.END_OF_PEI: "PEI is over; ring 3 was told",
+    Phase.DXE: "the DXE side of the supervisor is up; comm buffers are where they stay",
+    Phase.END_OF_DXE: "all DXE drivers that matter have run",
+    Phase.READY_TO_LOCK: "the supervisor is locked: nothing more is unblocked",
+    Phase.READY_TO_BOOT: "the boot manager chooses",
+    Phase.EXIT_BOOT_SERVICES: "the operating system runs; the supervisor channel is closed",
+}
+"""What each phase means, one line."""

@@ -1,0 +1,94 @@
+"""From a firmware image to what a PEI phase would have reported: volumes, the core, names in drivers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from mmsupervisor import prebuilt
+from mmsupervisor.core.modules import Symbols
+from mmsupervisor.ipl.interfaces import CoreImage
+from mmsupervisor.pi.container import Image
+from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.pe import parse_pe
+from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.volume import FFS2_GUID, FFS3_GUID, File, FileType, SectionType, Volume, files, volumes
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleVolume:
+    """A volume that has a HOB when the core is launched.
+
+    Attributes:
+        name: Where it stands in the image.
+        data: Its bytes.
+    """
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """What a boot takes from an image.
+
+    Attributes:
+        name: The image's path or title.
+        sha256: SHA-256 of the image, hexadecimal.
+        volumes: Visible volumes, in order.
+        core: The core's image, or None.
+    """
+
+    name: str
+    sha256: str
+    volumes: tuple[VisibleVolume, ...]
+    core: CoreImage | None
+
+
+def read_firmware(image: Image, data: bytes, name: str) -> Firmware:
+    """Take a boot's share of an image that was read.
+
+    Args:
+        image: The tree.
+        data: The bytes it was read from.
+        name: For reports.
+    """
+    visible = tuple(_visible(image))
+    return Firmware(name, hashlib.sha256(data).hexdigest(), visible, _find_core(image))
+
+
+def _visible(image: Image) -> list[VisibleVolume]:
+    """Every volume with a file system that PEI reports: top-level ones, and those it decompresses."""
+    found = []
+    for place in volumes(image):
+        volume = place.node
+        if isinstance(volume, Volume) and volume.file_system in (FFS2_GUID, FFS3_GUID):
+            found.append(VisibleVolume(f"{volume.part}@{volume.offset:#x}", bytes(volume.raw)))
+    return found
+
+
+def _find_core(image: Image) -> CoreImage | None:
+    for place in files(image, FileType.MM_CORE_STANDALONE):
+        file = place.node
+        section = file.first_section(SectionType.PE32, open_encapsulations=False) if isinstance(file, File) else None
+        if section is None:
+            continue
+        try:
+            parsed = parse_pe(Reader(section.data, section.part, section.offset))
+        except FormatError:
+            continue
+        header = parsed.optional_header
+        version = header.subsystem_version[0] << 16 | header.subsystem_version[1]
+        patch = header.image_version[0] << 16 | header.image_version[1]
+        return CoreImage(header.size_of_image, header.section_alignment, version, patch)
+    return None
+
+
+def shipped_symbols(guid: Guid) -> Symbols:
+    """Return the names in a shipped driver's image, by file GUID; none for other drivers."""
+    for name in prebuilt.names():
+        if prebuilt.driver(name).guid == guid:
+            known = prebuilt.symbols(name)
+            return Symbols(tuple(symbol.rva for symbol in known), tuple(symbol.name for symbol in known))
+    return Symbols()

@@ -1,0 +1,252 @@
+"""Wires a platform: memory, HOBs, launcher, core, world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from mmsupervisor.abi.profile import Profile
+from mmsupervisor.core.entry import Core, start_core
+from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.findings import make_finding
+from mmsupervisor.core.mmi import serve_mmi
+from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.supervisor import Machine
+from mmsupervisor.devices.empty_bus import EmptyBus
+from mmsupervisor.dxe.hob_area import HobArea
+from mmsupervisor.dxe.mm_access import ChipsetMmAccess
+from mmsupervisor.dxe.support import NewBuffers
+from mmsupervisor.dxe.world import World
+from mmsupervisor.ipl.launcher import PeiLauncher
+from mmsupervisor.machine.events import EventLog
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, PhysicalMemory
+from mmsupervisor.machine.routing import RegisterMsrs
+from mmsupervisor.machine.save_state import SAVE_STATE_OFFSET, Vendor, plain_area
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.hob import CpuHob, HandoffHob, HobRecord, ResourceHob, ResourceType, VolumeHob
+from mmsupervisor.pi.mmram import MmramDescriptor, MmramState
+from mmsupervisor.pi.status import Status
+from mmsupervisor.pi.supervisor_hobs import (
+    MmramBlock,
+    MpInformation2,
+    ProcessorEntry,
+    ProcessorStatus,
+    SmmBase,
+    SupervisorCommBuffer,
+    UserCommBuffer,
+    hob_for,
+)
+from mmsupervisor.platform.description import MIB, PlatformDescription
+from mmsupervisor.platform.firmware import Firmware
+from mmsupervisor.processor.cpuid import amd_cpuid, intel_cpuid
+from mmsupervisor.processor.interface import Processor, ProcessorOptions
+from mmsupervisor.processor.select import make_processor
+
+_TILE = 0x2000
+_ENTRY_OFFSET = 0x8000
+_FIRST_TILE = 0x8000
+_PEI_AREA = 4 * MIB
+_HOB_AREA = MIB
+_VOLUME_AREA = 0x90_0000
+_SMRAM_STATE = MmramState.CLOSED | MmramState.CACHEABLE
+_RESOURCE_ATTRIBUTES = 0x3C07
+_SMRAM_GUID = known_guid("gEfiSmmSmramMemoryGuid")
+
+
+@dataclass(frozen=True, slots=True)
+class NormalMemory:
+    """Where PEI and DXE keep things below MMRAM.
+
+    Attributes:
+        hobs: The HOB list.
+        supervisor_buffer: And so on: buffers and mailboxes of both channels, in PEI and after their move.
+    """
+
+    hobs: int
+    supervisor_buffer: int
+    user_buffer: int
+    supervisor_status: int
+    user_status: int
+    moved: NewBuffers
+
+    @classmethod
+    def below(cls, mmram: int, profile: Profile) -> NormalMemory:
+        """Lay things out in the last 4 MiB below MMRAM."""
+        position = mmram - _PEI_AREA + _HOB_AREA
+
+        def take(pages: int) -> int:
+            nonlocal position
+            start = position
+            position += pages * PAGE_SIZE
+            return start
+
+        def channel() -> tuple[int, int, int, int]:
+            return take(profile.supervisor_comm_pages), take(1), take(profile.user_comm_pages), take(1)
+
+        first, second = channel(), channel()
+        moved = NewBuffers(supervisor=second[0], supervisor_status=second[1], user=second[2], user_status=second[3])
+        return cls(mmram - _PEI_AREA, first[0], first[2], first[1], first[3], moved)
+
+
+class Platform:
+    """A wired platform, before or after its launch.
+
+    Attributes:
+        description: What it is made of.
+        firmware: What it boots.
+        machine: Memory, ports, MSRs, events.
+        processor: The ring-3 processor.
+        world: PEI and DXE.
+        core: The core, once its entry point has succeeded.
+        core_failure: Why it has not, or None.
+    """
+
+    def __init__(
+        self,
+        description: PlatformDescription,
+        firmware: Firmware,
+        *,
+        processor: str = "auto",
+        log: EventLog | None = None,
+        symbols_of: Callable[[Guid], Symbols],
+    ) -> None:
+        """Wire a platform; nothing runs yet."""
+        self.description = description
+        self.firmware = firmware
+        self._symbols_of = symbols_of
+        self._profile = self._effective_profile()
+        memory = PhysicalMemory(description.address_bits)
+        self.machine = Machine(memory, log=log or EventLog())
+        self.core: Core | None = None
+        self.core_failure: CoreError | None = None
+        self._add_memory()
+        registers = RegisterMsrs(description.msrs)
+        for number in registers.numbers:
+            self.machine.msrs.claim(number, 1, registers)
+        self.processor: Processor = make_processor(processor, memory, self._options())
+        self._places = NormalMemory.below(description.mmram_base, self._profile)
+        self.hobs = HobArea(memory, self._places.hobs, _HOB_AREA, self._hob_records())
+        self.access = ChipsetMmAccess((MmramDescriptor(*self._mmram(), _SMRAM_STATE),))
+        self.launcher = PeiLauncher(
+            memory,
+            self.machine.log,
+            access=self.access,
+            trigger=self.trigger,
+            hobs=self.hobs,
+            core=firmware.core,
+            enter_core=self._enter_core,
+        )
+        moved = self._places.moved if description.moves_comm_buffers else None
+        self.world = World(memory, self.launcher, self.trigger, self.hobs, new_buffers=moved)
+
+    def _effective_profile(self) -> Profile:
+        core = self.firmware.core
+        profile = self.description.profile
+        if core is None:
+            return profile
+        return replace(profile, core_version=core.version, core_patch_level=core.patch_level)
+
+    def _options(self) -> ProcessorOptions:
+        make = amd_cpuid if self.description.vendor is Vendor.AMD else intel_cpuid
+        return ProcessorOptions(make(self.description.address_bits), self.description.budget)
+
+    def _mmram(self) -> tuple[int, int, int]:
+        base = self.description.mmram_base
+        return base, base, self.description.mmram_size
+
+    def _add_memory(self) -> None:
+        description, memory = self.description, self.machine.memory
+        memory.add_ram(0, description.low_memory, "low memory")
+        above = 0x10_0000
+        memory.add_ram(above, description.mmram_base - above, "memory")
+        memory.add_ram(description.mmram_base, description.mmram_size, "MMRAM")
+        for item in description.ranges:
+            memory.add_device(item.start, item.size, item.name, EmptyBus())
+        # Until the core locks down, ring 0 may reach all of it; ring 3 does not run yet.
+
+    def _hob_records(self) -> list[HobRecord]:
+        description = self.description
+        records: list[HobRecord] = [
+            HandoffHob(memory_top=description.mmram_base, memory_bottom=0x10_0000),
+            CpuHob(description.address_bits),
+            *self._resource_hobs(),
+            *self._volume_hobs(),
+        ]
+        count = description.cpus
+        flags = ProcessorStatus.ENABLED | ProcessorStatus.HEALTHY
+        entries = tuple(
+            ProcessorEntry(index, int(flags | (ProcessorStatus.BSP if index == 0 else 0)), (0, index, 0))
+            for index in range(count)
+        )
+        base = description.mmram_base
+        bases = tuple(base - _ENTRY_OFFSET + _TILE * index for index in range(count))
+        tiles = (_FIRST_TILE + _TILE * (count - 1) + PAGE_MASK) & ~PAGE_MASK
+        ranges = (
+            MmramDescriptor(base, base, tiles, _SMRAM_STATE | MmramState.ALLOCATED),
+            MmramDescriptor(base + tiles, base + tiles, description.mmram_size - tiles, _SMRAM_STATE),
+        )
+        places, profile = self._places, self._profile
+        records += [
+            hob_for(MpInformation2(entries)),
+            hob_for(SmmBase(bases)),
+            hob_for(MmramBlock(ranges), _SMRAM_GUID),
+            hob_for(
+                SupervisorCommBuffer(places.supervisor_buffer, profile.supervisor_comm_pages, places.supervisor_status)
+            ),
+            hob_for(UserCommBuffer(places.user_buffer, profile.user_comm_pages, places.user_status)),
+        ]
+        return records
+
+    def _resource_hobs(self) -> list[ResourceHob]:
+        description = self.description
+        base = description.mmram_base
+        plain = [
+            (ResourceType.SYSTEM_MEMORY, 0, description.low_memory),
+            (ResourceType.SYSTEM_MEMORY, 0x10_0000, base - 0x10_0000),
+            (ResourceType.MEMORY_RESERVED, base, description.mmram_size),
+        ]
+        hobs = [ResourceHob(kind, start, size, _RESOURCE_ATTRIBUTES) for kind, start, size in plain]
+        return hobs + [
+            ResourceHob(item.type, item.start, item.size, _RESOURCE_ATTRIBUTES) for item in description.ranges
+        ]
+
+    def _volume_hobs(self) -> list[VolumeHob]:
+        """Put each visible volume into memory, as PEI does that shadows or decompresses it."""
+        hobs = []
+        position = _VOLUME_AREA
+        for volume in self.firmware.volumes:
+            self.machine.memory.write(position, volume.data)
+            hobs.append(VolumeHob(position, len(volume.data)))
+            position += (len(volume.data) + PAGE_MASK) & ~PAGE_MASK
+        return hobs
+
+    def _enter_core(self, hob_list: int) -> Status:
+        for index in range(self.description.cpus):
+            smbase = self.description.mmram_base - _ENTRY_OFFSET + _TILE * index
+            self.machine.memory.write(smbase + SAVE_STATE_OFFSET, plain_area(self.description.vendor))
+        try:
+            self.core = start_core(
+                self.machine, self.processor, hob_list, profile=self._profile, symbols_of=self._symbols_of
+            )
+        except CoreError as error:
+            self.core_failure = error
+            return error.status
+        self.core.supervisor.vendor = self.description.vendor
+        return Status.SUCCESS
+
+    def trigger(self, source: str) -> Status:
+        """Raise a software MMI. Where no core came up, nothing answers it."""
+        if self.core is not None:
+            serve_mmi(self.core.supervisor, source)
+        return Status.SUCCESS
+
+    def launch_finding(self, detail: str) -> None:
+        """Record that the launch failed."""
+        if self.core is not None:
+            self.core.supervisor.report(make_finding("MM-2009", detail, subject="launcher", rule="boot-flow.md §2"))
+
+    def close(self) -> None:
+        """Give up all resources."""
+        self.processor.close()
+        self.machine.memory.close()
