@@ -1,0 +1,86 @@
+"""Throw bent flash dumps, capsules, variable stores and executables at the reader of unknown input.
+
+Usage as for ``fuzz_volume.py``: ``python fuzz/fuzz_container.py [--seconds N] [--seed N]``, or ``--atheris``.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+import fuzz_volume
+
+from mmsupervisor.pi.container import read_image
+from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.limits import Allowance
+from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.volume import NVRAM_GUID
+from mmsupervisor.pi.volume.build import VolumeSpec, build_volume
+
+FMP_CAPSULE = Guid.parse("6DCBD5ED-E82D-4C44-BDA1-7194199AD92A")
+VARIABLES = Guid.parse("AAF32C78-947B-439A-A180-2E144EC37792")
+
+
+def capsule(body: bytes, guid: Guid = FMP_CAPSULE) -> bytes:
+    return guid.raw + struct.pack("<III", 28, 0, 28 + len(body)) + body
+
+
+def payload(image: bytes) -> bytes:
+    signed = struct.pack("<QIHH16s", 1, 24, 0x0200, 0x0EF1, bytes(16)) + b"MSS1" + struct.pack("<III", 16, 2, 1) + image
+    return struct.pack("<I16sB3xIIQQ", 3, bytes(16), 1, len(signed), 0, 0, 1) + signed
+
+
+def fmp(*items: bytes) -> bytes:
+    offsets, position = b"", 8 + 8 * len(items)
+    for item in items:
+        offsets += struct.pack("<Q", position)
+        position += len(item)
+    return capsule(struct.pack("<IHH", 1, 0, len(items)) + offsets + b"".join(items))
+
+
+def flash_dump(volume: bytes) -> bytes:
+    data = bytearray(b"\xff" * 0x4000)
+    struct.pack_into("<III", data, 0x10, 0x0FF0A55A, 0x0004_0000, 0x08)
+    for number in range(16):
+        struct.pack_into("<I", data, 0x40 + 4 * number, {0: 0, 1: 0x0003_0001}.get(number, 0x7FFF))
+    data[0x1800 : 0x1800 + len(volume)] = volume
+    return bytes(data)
+
+
+def seeds() -> list[bytes]:
+    """Sound input of each kind to bend."""
+    volumes = fuzz_volume.seeds()
+    store = bytearray(build_volume(VolumeSpec(file_system=NVRAM_GUID, size=0x1000)))
+    store[0x48 : 0x48 + 22] = VARIABLES.raw + struct.pack("<IBB", 0x800, 0x5A, 0xFE)
+    return [
+        volumes[0] + b"\xff" * 100 + volumes[1],
+        flash_dump(volumes[0]),
+        capsule(volumes[0], VARIABLES),
+        fmp(payload(volumes[0]), payload(fmp(payload(volumes[2])))),
+        bytes(store),
+        b"MZ" + bytes(100),
+        b"VZ" + bytes(100),
+        b"some text\n" * 9,
+    ]
+
+
+def try_image(data: bytes) -> None:
+    """Read and look at; raises on a surprise."""
+    try:
+        image = read_image(Reader(data, "fuzz"), Allowance(fuzz_volume.LIMITS))
+    except FormatError:
+        return
+    assert image.label
+    fuzz_volume.look_at(image)
+    position = -1
+    for gap in image.gaps:
+        assert gap.size > 0
+        assert gap.offset > position or image.descriptor is not None
+        position = gap.offset
+
+
+if __name__ == "__main__":
+    if "--atheris" in sys.argv:
+        sys.exit(fuzz_volume.run_atheris(try_image))
+    sys.exit(fuzz_volume.run([(try_image, seeds())]))
