@@ -62,6 +62,7 @@ class Case:
         address: CR2 of a page fault.
         call: Number of the refused system call.
         status: Name of an EFI status, without its prefix.
+        mailbox: What the sender sees, where that is not SUCCESS.
         twin: What the benign twin does; it must come back with Status SUCCESS.
     """
 
@@ -78,6 +79,7 @@ class Case:
     address: str | None = None
     call: int | None = None
     status: str | None = None
+    mailbox: str | None = None
     twin: str | None = None
 
 
@@ -179,7 +181,7 @@ def outcome(case: Case) -> str:
         touched = f", {case.access} of `{case.address}`" if case.access else ""
         return f"vector {case.vector}{code}{at}{touched}"
     words = {
-        "none": f"comes back: {status or 'SUCCESS'}",
+        "none": f"comes back: {status or 'SUCCESS'}" + (f", mailbox {case.mailbox}" if case.mailbox else ""),
         "call": f"call {case.call or 0:#x} fatal{f' ({status})' if status else ''}{at}",
         "policy": f"call {case.call or 0:#x} comes back, or is fatal by policy{at}",
         "budget": "never ends: budget",

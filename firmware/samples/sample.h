@@ -15,6 +15,16 @@
 /* Status before a handler has run: no handler answers with it. */
 #define SAMPLE_STATUS_UNTOUCHED 0xFFFFFFFFFFFFFFFFULL
 
+/* The message of drivers that run one step of a service per message and report what it gave. */
+typedef struct {
+  UINT64 Status; /* out: what the service under test answered */
+  UINT32 Case;   /* in: the step */
+  UINT32 Reserved;
+  UINT64 Value[6]; /* in: parameters, if the step has any; out: what there is to know beside the status */
+} SAMPLE_STEP_MESSAGE;
+
+MM_STATIC_ASSERT(sizeof(SAMPLE_STEP_MESSAGE) == 64);
+
 /* Whether a handler was given a message of at least Wanted bytes, all of it inside the supervisor's copy. */
 static inline BOOLEAN SampleMessageValid(const void *CommBuffer, const UINTN *CommBufferSize, UINTN Wanted) {
   return (BOOLEAN)(CommBuffer != NULL && CommBufferSize != NULL && *CommBufferSize >= Wanted &&
