@@ -1,13 +1,93 @@
-"""The command line's entry: the group that the commands hang from."""
+"""The command line's entry: the group that the commands hang from.
+
+A command is a file of this package with a click command named ``command``; :data:`COMMANDS` says where it is. The
+file is imported only when its command is asked for, so that ``mmsup --help`` stays quick.
+"""
 
 from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NamedTuple
 
 import click
 
 from mmsupervisor import __version__
+from mmsupervisor.cli.console import tolerate_any_text
+from mmsupervisor.cli.errors import guard
+
+_EXAMPLES = """\b
+Examples:
+  mmsup info OVMF_CODE_4M.secboot.fd      what an image holds for management mode
+  mmsup info --json bios.bin | jq .       the same for programs
+  mmsup COMMAND --help                    a command's options and examples
+
+\b
+Exit codes are the same for all commands: docs/exit-codes.md.
+Colour: on terminals, unless NO_COLOR is set. MMSUP_DEBUG=1 shows where an error comes from.
+"""
 
 
-@click.group()
-@click.version_option(__version__, prog_name="mmsup")
+class CommandEntry(NamedTuple):
+    """Where a command is, and its line in the list of commands.
+
+    Attributes:
+        module: Module with the click command ``command``.
+        line: What it does, in a few words.
+    """
+
+    module: str
+    line: str
+
+
+COMMANDS: dict[str, CommandEntry] = {
+    "info": CommandEntry("mmsupervisor.cli.info", "Say what a firmware image holds for management mode."),
+}
+"""Every command, in the order of the help."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name, and turns whatever they raise into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now; None if there is none."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = import_module(entry.module).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry.module}.command is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.line) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command that was asked for, and leave with its exit code."""
+        leave: click.exceptions.Exit | click.ClickException | None = None
+        with guard() as outcome:
+            try:
+                super().invoke(ctx)
+            except (click.exceptions.Exit, click.ClickException) as error:
+                leave = error
+            sys.stdout.flush()
+        if leave is not None and not outcome.code:
+            raise leave
+        ctx.exit(outcome.code)
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="mmsup")
 def main() -> None:
     """Run, police and explain management-mode firmware on an ordinary computer."""
+    tolerate_any_text()
