@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mmsupervisor.cli.exit_codes import ExitCode, table
 from tests.support import house
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -120,3 +121,16 @@ def test_finds_a_path_of_a_machine(checkout: Path, folder: str) -> None:
 def test_finds_a_dead_link(checkout: Path) -> None:
     plant(checkout, "docs/a.md", "[gone](../nowhere.md#part)\n")
     assert house.dead_links(checkout) == ["docs/a.md: no ../nowhere.md"]
+
+
+def test_the_exit_codes_in_the_document_are_those_of_the_code() -> None:
+    assert house.exit_code_rows(CHECKOUT) == list(table())
+
+
+def test_the_scripts_know_the_exit_code_of_a_failed_setup() -> None:
+    assert house.setup_failure(CHECKOUT) == ExitCode.SETUP
+
+
+def test_the_rows_of_exit_codes_are_read_as_they_stand(checkout: Path) -> None:
+    plant(checkout, "docs/exit-codes.md", "| Code | Name | Meaning |\n|---|---|---|\n| 7 | ODD | a `b` \\| c |\n")
+    assert house.exit_code_rows(checkout) == [(7, "ODD", "a `b` \\| c")]

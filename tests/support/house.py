@@ -131,3 +131,16 @@ def dead_links(checkout: Path) -> list[str]:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
         if "://" not in target and not (path.parent / target).exists()
     ]
+
+
+def exit_code_rows(checkout: Path) -> list[tuple[int, str, str]]:
+    """The rows of the table in docs/exit-codes.md: number, name, meaning."""
+    document = (checkout / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\w+) \| (.*) \|$", document, flags=re.MULTILINE)
+    return [(int(number), name, meaning) for number, name, meaning in rows]
+
+
+def setup_failure(checkout: Path) -> int:
+    """The exit code of a set-up that failed, as the shell scripts know it."""
+    script = (checkout / "scripts" / "install.sh").read_text(encoding="utf-8")
+    return int(re.findall(r"^setup_failed=(\d+)$", script, flags=re.MULTILINE)[0])
