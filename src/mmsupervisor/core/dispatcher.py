@@ -10,7 +10,7 @@ from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.events import DriverLoaded, DriverRefused, DriverReturned
 from mmsupervisor.core.findings import make_finding
 from mmsupervisor.core.image_loader import LoadedImage, load_driver, refuse, unload
-from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.modules import BROKER_GUID, Symbols
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.machine.events import Hex
 from mmsupervisor.pi.depex import Order, evaluate
@@ -18,7 +18,6 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.status import ERROR_BIT, Status, status_name
 
-BROKER_GUID = known_guid("MmSupervisorRing3Broker")
 _READY_GUID = known_guid("gMmRing3HandlerReadyProtocol")
 _LOADED_IMAGE_GUID = known_guid("gEfiLoadedImageProtocolGuid")
 

@@ -50,7 +50,7 @@ def _finding(supervisor: Supervisor, fault: Fault, number: str, detail: str, rul
     return make_finding(
         number,
         detail,
-        place=supervisor.modules.place(fault.rip),
+        place=supervisor.place,
         rule=rule,
         vector=fault.vector,
         error_code=fault.error_code,

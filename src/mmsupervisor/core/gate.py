@@ -96,7 +96,7 @@ class SystemCallGate:
             raise CoreError(check.status, f"{name} {address:#x} + {size:#x} is a supervisor page{whose}")
 
     def _fatal(self, declaration: SystemCallDeclaration, call: SystemCall, error: CoreError) -> Finding:
-        place = self._supervisor.modules.place(call.rip - 2)
+        place = self._supervisor.place
         detail = f"{declaration.name}: {error.detail}"
         source = f"{declaration.source}: {status_name(error.status)} is fatal"
         if isinstance(error, PolicyDeniedError):
@@ -112,14 +112,14 @@ class SystemCallGate:
         return make_finding(
             "MM-1302",
             f"{declaration.name}: ring 0 touched {error.address:#x}, where there is no memory",
-            place=self._supervisor.modules.place(call.rip - 2),
+            place=self._supervisor.place,
             rule="syscall-abi.md §5: presence is not required",
             vector=14,
             address=error.address,
         )
 
     def _unserved(self, call: SystemCall, declaration: SystemCallDeclaration | None) -> Exception:
-        place = self._supervisor.modules.place(call.rip - 2)
+        place = self._supervisor.place
         if declaration is None:
             name, status = f"{call.number:#x}", Status.INVALID_PARAMETER
             detail = f"system call {name} does not exist"

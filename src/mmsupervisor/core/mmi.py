@@ -68,7 +68,7 @@ def _call_user(supervisor: Supervisor, handler: MmiHandler, buffer: int, size_po
     if not supervisor.jumps.central:
         return Status.NOT_READY
     arguments = (handler.handle, 0, buffer, size_pointer, handler.routine)
-    return supervisor.ring3.call(supervisor.jumps.central, arguments, 0)
+    return supervisor.ring3.call(supervisor.jumps.central, arguments, 0, target=handler.routine)
 
 
 def run_root_handlers(supervisor: Supervisor) -> int:

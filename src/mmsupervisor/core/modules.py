@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 from mmsupervisor.core.findings import Place
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.guid_names import known_guid
+
+BROKER_GUID = known_guid("MmSupervisorRing3Broker")
+"""FILE_GUID of the broker, whoever built it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 
 from mmsupervisor.core.faults import explain_fault
-from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
+from mmsupervisor.core.findings import Finding, Place, SystemStopError, make_finding
 from mmsupervisor.core.gate import SystemCallGate
+from mmsupervisor.core.modules import BROKER_GUID, Module
 from mmsupervisor.core.supervisor import Supervisor
-from mmsupervisor.machine.memory import Access
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access
 from mmsupervisor.processor.interface import (
     BudgetSpent,
     Died,
@@ -23,6 +24,8 @@ from mmsupervisor.processor.interface import (
 
 _REGISTER_ARGUMENTS = 4
 _SHADOW_SPACE = 0x20
+_SYSCALL_SIZE = 2
+_SCANNED_SLOTS = 128
 
 
 class ProcessorDiedError(Exception):
@@ -41,14 +44,17 @@ class Ring3:
         self._supervisor = supervisor
         self._gate = gate
         self.depth = 0
+        self._owner: Module | None = None
 
-    def call(self, routine: int, arguments: tuple[int, ...], cpu: int) -> int:
+    def call(self, routine: int, arguments: tuple[int, ...], cpu: int, *, target: int = 0) -> int:
         """Run a routine on a CPU's own ring-3 stack and return RAX.
 
         Args:
             routine: Address of the first instruction.
             arguments: Any number; those beyond four go on the stack.
             cpu: Index of the CPU.
+            target: Address of what the routine is a jump to (a handler, a procedure), 0 for itself: events and
+                findings name that driver where the broker acts for it.
 
         Raises:
             SystemStopError: the routine broke a rule; the system is dead.
@@ -60,7 +66,8 @@ class Ring3:
         processor = supervisor.processor
         suspended = processor.suspend() if self.depth else None
         previous_cpu = supervisor.current_cpu
-        module = supervisor.modules.find(routine)
+        module = supervisor.modules.find(target or routine)
+        owner, self._owner = self._owner, module
         self.depth += 1
         supervisor.current_cpu = cpu
         try:
@@ -70,6 +77,7 @@ class Ring3:
                 return self._serve(processor.enter(entry), rsp)
         finally:
             self.depth -= 1
+            self._owner = owner
             supervisor.current_cpu = previous_cpu
             if suspended is not None and supervisor.stop is None:
                 processor.restore(suspended)
@@ -93,7 +101,7 @@ class Ring3:
         while True:
             match exit_:
                 case SystemCall():
-                    self._locate(exit_.rip - 2)
+                    self._locate(exit_.rip - _SYSCALL_SIZE, exit_.rsp)
                     exit_ = processor.resume(self._gate.dispatch(exit_))
                 case GateReturn():
                     return exit_.status
@@ -113,20 +121,46 @@ class Ring3:
 
     def _explain(self, fault: Fault, entry_rsp: int) -> Finding:
         """Explain a fault; a fetch with the entry's slot popped is a routine that returned by RET."""
-        by_ret = fault.access is Access.EXECUTE and fault.address == fault.rip
-        by_ret = by_ret and self._supervisor.processor.registers().rsp == entry_rsp + 8
-        if not by_ret:
-            self._locate(fault.rip)
+        rsp = self._supervisor.processor.registers().rsp
+        by_ret = fault.access is Access.EXECUTE and fault.address == fault.rip and rsp == entry_rsp + 8
+        if by_ret:
+            self._supervisor.place = Place(self._supervisor.log.driver, fault.rip)
+        else:
+            self._locate(fault.rip, rsp)
         return explain_fault(self._supervisor, fault, returned_by_ret=by_ret)
 
-    def _locate(self, rip: int) -> None:
-        """Let events belong to the driver and offset at an address."""
-        log = self._supervisor.log
-        module = self._supervisor.modules.find(rip)
-        if module is None:
-            log.driver, log.offset = "", None
-        else:
-            log.driver, log.offset = module.name, rip - module.base
+    def _locate(self, rip: int, rsp: int) -> None:
+        """Let events and findings belong to the code at an address, or to the driver for which the broker runs it."""
+        supervisor = self._supervisor
+        module = supervisor.modules.find(rip)
+        if module is not None and module.guid == BROKER_GUID and self._owner not in (None, module):
+            caller = self._find_caller(rsp)
+            if caller:
+                module, rip = self._owner, caller
+        supervisor.place = module.place(rip) if module else Place("", rip)
+        supervisor.log.driver = supervisor.place.driver
+        supervisor.log.offset = supervisor.place.offset
+
+    def _find_caller(self, rsp: int) -> int:
+        """Return the first address on the stack that lies in the owner's image and follows a call, or 0.
+
+        It is found by scan, not by unwinding: the broker's stack frames are small and hold no stale addresses
+        of the owner between its call and the system call.
+        """
+        owner, memory = self._owner, self._supervisor.memory
+        if owner is None or memory.state(rsp).bank is None:
+            return 0
+        end = min((rsp | PAGE_MASK) + 1 + PAGE_SIZE, rsp + 8 * _SCANNED_SLOTS)
+        if memory.state(end - 1).bank is not memory.state(rsp).bank:
+            end = (rsp | PAGE_MASK) + 1
+        for (address,) in struct.iter_unpack("<Q", memory.read(rsp, (end - rsp) & ~7)):
+            if owner.base < address < owner.base + owner.size and self._follows_call(address):
+                return int(address)
+        return 0
+
+    def _follows_call(self, address: int) -> bool:
+        code = self._supervisor.memory.read(address - 7, 7)
+        return code[2] == 0xE8 or any(code[7 - n] == 0xFF and code[8 - n] >> 3 & 7 == 2 for n in (2, 3, 6, 7))
 
     def _access_device(self, access: MmioAccess) -> int:
         bank = self._supervisor.memory.state(access.address).bank

@@ -12,7 +12,7 @@ from typing import Protocol
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
 from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.events import FindingMade, ReferenceBugMet, SystemReset
-from mmsupervisor.core.findings import Finding, SystemStopError
+from mmsupervisor.core.findings import Finding, Place, SystemStopError
 from mmsupervisor.core.handlers import HandlerDatabase, MmiHandler
 from mmsupervisor.core.mmram import Mmram
 from mmsupervisor.core.modules import ModuleList
@@ -31,8 +31,8 @@ from mmsupervisor.processor.interface import Processor
 class Ring3Caller(Protocol):
     """The way down into ring 3 (docs/reference/syscall-abi.md §3)."""
 
-    def call(self, routine: int, arguments: tuple[int, ...], cpu: int) -> int:
-        """Run a routine in ring 3 on a CPU and return its status.
+    def call(self, routine: int, arguments: tuple[int, ...], cpu: int, *, target: int = 0) -> int:
+        """Run a routine in ring 3 on a CPU and return its status; ``target`` is what it jumps to.
 
         Raises:
             SystemStopError: the routine broke a rule; the system is dead.
@@ -260,6 +260,7 @@ class Supervisor:
         profile_records: The handler profile.
         lifecycle: Flags.
         calls_made: Calls that may be made only once and were.
+        place: Where ring 3 was at its last exit.
         findings: All findings, in order.
         stop: The finding that ended the system, or None.
     """
@@ -298,6 +299,7 @@ class Supervisor:
         self.profile_records: list[ProfileRecord] = []
         self.lifecycle = Lifecycle()
         self.calls_made: set[CallNumber] = set()
+        self.place = Place("", 0)
         self.findings: list[Finding] = []
         self.stop: Finding | None = None
 

@@ -71,7 +71,7 @@ def _start_ap(supervisor: Supervisor, procedure: int, cpu: int, argument: int) -
         return 0
     target.busy = True
     try:
-        supervisor.ring3.call(supervisor.jumps.ap, (procedure, argument), cpu)
+        supervisor.ring3.call(supervisor.jumps.ap, (procedure, argument), cpu, target=procedure)
     finally:
         target.busy = False
     return 0
