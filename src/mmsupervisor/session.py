@@ -1,0 +1,332 @@
+"""The public face: boot a platform, send messages, look at what happened.
+
+>>> import mmsupervisor
+>>> with mmsupervisor.boot() as session:
+...     [driver.name for driver in session.drivers][:2]
+['MmSupervisorRing3Broker', 'Echo']
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from mmsupervisor.core.discovery import Driver
+from mmsupervisor.core.entry import Core
+from mmsupervisor.core.events import DriverRefused, ProtocolInstalled, SystemCallMade
+from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
+from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.dxe.world import PhaseError
+from mmsupervisor.ipl.communicate import Answer
+from mmsupervisor.ipl.launcher import LaunchFailedError
+from mmsupervisor.machine.events import EventLog, Record
+from mmsupervisor.machine.memory import PhysicalMemory
+from mmsupervisor.pi.container import read_image
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.status import ERROR_BIT
+from mmsupervisor.platform.description import PlatformDescription
+from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
+from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
+from mmsupervisor.platform.wiring import Platform
+
+SAMPLE_NAME = "sample platform"
+
+
+@dataclass(frozen=True, slots=True)
+class DriverReport:
+    """What became of one driver.
+
+    Attributes:
+        name: Its name.
+        guid: Its file GUID.
+        state: ``started``, ``failed`` (its entry point returned an error), ``running`` (it was running when the
+            system died), ``refused`` or ``never dispatched``.
+        status: What its entry point returned, or None.
+        reason: Why it was refused or not dispatched, or empty.
+        base: Address of its image, or None.
+        system_calls: Number of system calls it made, through the broker too.
+        handlers: Names of the GUIDs its MMI handlers serve, ``root`` for root handlers.
+        protocols: Names of the protocols it installed, in order.
+    """
+
+    name: str
+    guid: Guid
+    state: str
+    status: int | None
+    reason: str
+    base: int | None
+    system_calls: int
+    handlers: tuple[str, ...]
+    protocols: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the log tells of one driver, counted as it happens."""
+
+    calls: int = 0
+    protocols: list[str] = field(default_factory=list)
+
+
+class Session:
+    """A booted platform.
+
+    Attributes:
+        firmware: What was booted.
+        description: On what.
+        stop: The finding that ended the system, or None while it lives.
+        launch_failure: Why the launcher gave up, or None.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        """Wrap a wired platform; use :func:`boot`."""
+        self._platform = platform
+        self.firmware: Firmware = platform.firmware
+        self.description: PlatformDescription = platform.description
+        self.stop: Finding | None = None
+        self.launch_failure: LaunchFailedError | None = None
+        self._tallies: dict[str, _Tally] = {}
+        self._refused: dict[str, str] = {}
+        platform.machine.log.add_sink(self._count)
+
+    def __enter__(self) -> Session:
+        """Return the session itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        self.close()
+
+    def _count(self, record: Record) -> None:
+        event, driver = record.event, record.position.driver
+        if isinstance(event, SystemCallMade):
+            self._tallies.setdefault(driver, _Tally()).calls += 1
+        elif isinstance(event, ProtocolInstalled) and driver:
+            self._tallies.setdefault(driver, _Tally()).protocols.append(event.guid)
+        elif isinstance(event, DriverRefused):
+            self._refused[event.name] = event.reason
+
+    # What happened
+
+    @property
+    def events(self) -> list[Record]:
+        """All events so far, oldest first."""
+        return self._platform.machine.log.records
+
+    @property
+    def log(self) -> EventLog:
+        """The log itself, for sinks and the canonical trace."""
+        return self._platform.machine.log
+
+    @property
+    def core(self) -> Core | None:
+        """The core, or None if none came up."""
+        return self._platform.core
+
+    @property
+    def memory(self) -> PhysicalMemory:
+        """Physical memory."""
+        return self._platform.machine.memory
+
+    @property
+    def processor(self) -> str:
+        """Name of the ring-3 processor."""
+        return self._platform.processor.name
+
+    @property
+    def phase(self) -> Phase | None:
+        """The last phase reached, or None before the launch has succeeded."""
+        return self._platform.world.phase
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings so far, in order; drivers that were never dispatched come last."""
+        if self.core is None:
+            return () if self.launch_failure is None else (self._launch_finding(self.launch_failure),)
+        found = list(self.core.supervisor.findings)
+        if self.launch_failure is not None:
+            found.append(self._launch_finding(self.launch_failure))
+        found += [_never_dispatched(driver, self.core) for driver in self.core.dispatcher.never_dispatched()]
+        return tuple(found)
+
+    def _launch_finding(self, failure: LaunchFailedError) -> Finding:
+        cause = self._platform.core_failure
+        detail = f"{failure}; the core: {cause}" if cause else str(failure)
+        return make_finding(
+            "MM-2009", detail, subject=self.firmware.name, rule="boot-flow.md §2", status=failure.status
+        )
+
+    @property
+    def drivers(self) -> tuple[DriverReport, ...]:
+        """What became of each driver that the core's scan found, in the order of the scan."""
+        core = self.core
+        return () if core is None else tuple(self._driver_report(core, driver) for driver in core.dispatcher.drivers)
+
+    def _driver_report(self, core: Core, driver: Driver) -> DriverReport:
+        status = core.dispatcher.results.get(driver.name)
+        module = core.supervisor.modules.by_name(driver.name)
+        reason = ""
+        if driver.name in self._refused:
+            state, reason = "refused", self._refused[driver.name]
+        elif not driver.initialized:
+            state, reason = "never dispatched", driver.depex.infix
+        elif status is None:
+            state = "running"
+        else:
+            state = "failed" if status & ERROR_BIT else "started"
+        tally = self._tallies.get(driver.name, _Tally())
+        handlers = (
+            ()
+            if module is None
+            else tuple(
+                handler.label
+                for handler in core.supervisor.handlers.all()
+                if module.base <= handler.routine < module.base + module.size
+            )
+        )
+        base = module.base if module else None
+        return DriverReport(
+            driver.name, driver.guid, state, status, reason, base, tally.calls, handlers, tuple(tally.protocols)
+        )
+
+    # What can be done
+
+    def advance(self, phase: Phase) -> None:
+        """Go through all phases up to ``phase``. A system that dies on the way is in :attr:`stop`.
+
+        Raises:
+            PhaseError: the phase lies behind.
+        """
+        if self.stop is not None or self.launch_failure is not None:
+            return
+        try:
+            self._platform.world.advance(phase)
+        except SystemStopError as error:
+            self.stop = error.finding
+        except LaunchFailedError as error:
+            self.launch_failure = error
+
+    def communicate(self, guid: Guid | str, payload: bytes = b"", *, source: str = "message") -> Answer:
+        """Send a message on the user channel and return the answer.
+
+        Args:
+            guid: The handler's GUID, or its text or name.
+            payload: The message's data; an empty one never reaches a handler.
+            source: Who sends, for traces.
+
+        Raises:
+            SystemStopError: the system is dead, from now on or already.
+            PhaseError: the user channel is not published.
+            GuidSyntaxError: the text is no GUID.
+        """
+        wanted = Guid.parse(guid) if isinstance(guid, str) else guid
+        if self.stop is not None:
+            raise SystemStopError(self.stop)
+        try:
+            return self._platform.world.send(wanted, payload, source)
+        except SystemStopError as error:
+            self.stop = error.finding
+            raise
+
+    def trigger(self, source: str = "software MMI") -> None:
+        """Raise an MMI without a message: root handlers run.
+
+        Raises:
+            SystemStopError: the system is dead, from now on or already.
+        """
+        try:
+            self._platform.trigger(source)
+        except SystemStopError as error:
+            self.stop = error.finding
+            raise
+
+    def close(self) -> None:
+        """Give up all resources. Closing twice is allowed."""
+        self._platform.close()
+
+
+def _never_dispatched(driver: Driver, core: Core) -> Finding:
+    missing = [guid.label for guid in driver.depex.pushed if not core.supervisor.protocols.has(guid)]
+    detail = f"waits for {', '.join(missing)}" if missing else f"its expression is {driver.depex.infix}"
+    return make_finding("MM-2002", detail, subject=driver.name, rule="boot-flow.md §6.2")
+
+
+def boot(
+    image: str | Path | bytes | None = None,
+    *,
+    until: Phase = Phase.READY_TO_BOOT,
+    description: PlatformDescription | None = None,
+    processor: str = "auto",
+    name: str = "",
+) -> Session:
+    """Boot a firmware image.
+
+    Args:
+        image: Path or bytes of the image; None boots the sample platform.
+        until: The phase to go to.
+        description: The platform; None is the Q35-like default.
+        processor: Which ring-3 processor.
+        name: What to call an image that is given as bytes.
+
+    Returns:
+        The session, also if the system died or the launch failed: see ``stop`` and ``launch_failure``.
+
+    Raises:
+        FormatError: the image is malformed.
+        OSError: it cannot be read.
+    """
+    description = description or PlatformDescription()
+    if image is None:
+        data, title = sample_volume(description.profile), SAMPLE_NAME
+    elif isinstance(image, bytes):
+        data, title = image, name or "image"
+    else:
+        data, title = Path(image).read_bytes(), str(image)
+    firmware = read_firmware(read_image(Reader(data, title)), data, title)
+    session = Session(Platform(description, firmware, processor=processor, symbols_of=shipped_symbols))
+    session.advance(until)
+    return session
+
+
+def boot_driver(
+    image: bytes,
+    name: str,
+    guid: Guid,
+    *,
+    depex: bytes | None = None,
+    policy: bytes | None = None,
+    until: Phase = Phase.READY_TO_BOOT,
+    description: PlatformDescription | None = None,
+    processor: str = "auto",
+) -> Session:
+    """Boot one driver: our core, our broker and it, in a volume of their own.
+
+    Args:
+        image: The driver's PE32+ image.
+        name: Its name.
+        guid: Its file GUID.
+        depex: Its dependency section; None asks for the broker and nothing else.
+        policy: The policy blob; None is the built-in default.
+        until: The phase to go to.
+        description: The platform; None is the Q35-like default.
+        processor: Which ring-3 processor.
+    """
+    description = description or PlatformDescription()
+    driver = DriverFile(name, guid, image, ready_depex() if depex is None else depex)
+    volume = mm_volume([driver], policy=policy, profile=description.profile)
+    return boot(volume, until=until, description=description, processor=processor, name=name)
+
+
+__all__ = [
+    "SAMPLE_NAME",
+    "Answer",
+    "DriverReport",
+    "PhaseError",
+    "Session",
+    "boot",
+    "boot_driver",
+]
