@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from mmsupervisor.pi.container import read_image_file
 from mmsupervisor.pi.guid import Guid
-from mmsupervisor.pi.volume import FFS2_GUID, FFS3_GUID, ExtendedEntry, FileType, SectionType, files, problems, volumes
+from mmsupervisor.pi.volume import (
+    FFS2_GUID,
+    FFS3_GUID,
+    NVRAM_GUID,
+    ExtendedEntry,
+    FileType,
+    SectionType,
+    files,
+    problems,
+    volumes,
+)
 from mmsupervisor.pi.volume.build import FileSpec, VolumeSpec, build_volume, pad_file
 from mmsupervisor.pi.volume.build_section import (
     BuildError,
@@ -184,6 +194,23 @@ def test_requests_that_the_format_cannot_express():
         build_guided_section(TIANO_GUID, b"", attributes=1, extra=bytes(0x10000))
     with pytest.raises(ValueError, match="alignment"):
         FileSpec.aligned(OTHER, 1, b"", 1 << 25)
+
+
+def test_a_volume_whose_layout_is_not_ours_is_refused_for_describing():
+    variables = volume_of(build_volume(VolumeSpec(file_system=NVRAM_GUID, size=0x1000)))
+    assert rebuild_volume(variables) == bytes(variables.raw)
+    with pytest.raises(BuildError, match="no files to describe"):
+        volume_spec(variables)
+    named = volume_of(sample_volume())
+    elsewhere = replace(named, extended=replace(named.extended, offset=0x90))
+    with pytest.raises(BuildError, match="not in a padding file"):
+        volume_spec(elsewhere)
+
+
+def test_large_guided_sections_are_built_where_the_size_needs_them():
+    section = section_of(build_guided_section(TIANO_GUID, bytes(0xFFFFF0), attributes=0))
+    assert section.header.data_offset == 28
+    assert len(section.data) == 0xFFFFF0
 
 
 def test_a_block_map_of_several_entries():

@@ -186,6 +186,16 @@ def test_missing_libraries_are_named(monkeypatch, module, decompress, stream, ex
     assert caught.value.extra == extra
 
 
+def test_a_brotli_library_that_cannot_be_bounded_is_not_used(monkeypatch):
+    class OldDecompressor:
+        def process(self, data):
+            raise AssertionError("unbounded")
+
+    monkeypatch.setattr(brotli, "Decompressor", OldDecompressor)
+    with pytest.raises(MissingLibraryError, match=r"brotli 1\.2"):
+        decompress_brotli(reader(brotli_section(TEXT)), Allowance())
+
+
 # The x86 filter: liblzma has one of its own, reachable through a raw LZMA2 chain.
 
 _XZ_CHAIN = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 0}]

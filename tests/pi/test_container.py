@@ -58,6 +58,7 @@ def test_kinds(data, kind, detail):
     image = image_of(data)
     assert (image.kind, image.detail) == (kind, detail)
     assert image.label.startswith(kind.value)
+    assert image.size == len(data)
     assert list(problems(image)) == []
 
 
@@ -118,6 +119,11 @@ def test_flash_dump_problems_are_said():
     without = image_of(bytes(data))
     assert [volume.offset for volume in without.volumes] == [0x1000]
     assert "no BIOS region" in str(next(problems(without)))
+    struct.pack_into("<I", data, 0x14, 0x0008_0100)
+    assert "not before its master table" in str(next(problems(image_of(bytes(data)))))
+    beyond = image_of(bytes(flash_dump({0: (0, 0), 1: (4, 7), 2: (0x100, 0x1FF)})))
+    assert [region.number for region in beyond.descriptor.regions] == [0, 1]
+    assert [problem.kind for problem in problems(beyond)] == [ProblemKind.FLASH_REGION]
     for end in (0x14, 0x18, 0x1C, 0x41, 0x45):
         assert image_of(bytes(data[:end])).kind is ContainerKind.FLASH_DUMP
 

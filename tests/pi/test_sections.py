@@ -28,7 +28,7 @@ from mmsupervisor.pi.volume.build_section import (
     build_volume_image_section,
     join_sections,
 )
-from mmsupervisor.pi.volume.encapsulation import BROTLI_GUID, LZMA_GUID, TIANO_GUID
+from mmsupervisor.pi.volume.encapsulation import BROTLI_GUID, CRC32_GUID, LZMA_GUID, TIANO_GUID
 from tests.pi.volume_samples import (
     CODE,
     OTHER,
@@ -192,6 +192,11 @@ def test_crc32_is_verified_and_the_content_still_read():
     section = section_of(bytes(spoiled))
     assert [problem.kind for problem in section.problems] == [ProblemKind.CRC32]
     assert section.sections
+
+
+def test_a_crc32_section_without_its_crc32():
+    section = section_of(build_guided_section(CRC32_GUID, SECTIONS, attributes=2, extra=b"12"))
+    assert [problem.rule for problem in section.problems] == ["CRC-32 section has no room for its CRC-32"]
 
 
 def bomb(levels: int) -> bytes:

@@ -298,6 +298,23 @@ def test_extended_header_entries():
     assert len(volume.files) == 1
 
 
+@pytest.mark.parametrize("entry", [b"\3\0\1\0\0\0", b"\x40\0\1\0\0\0"])
+def test_entries_of_an_impossible_size_are_a_damaged_extended_header(entry):
+    data = build_volume(VolumeSpec((driver_spec(),), name=NAME, entries=(ExtendedEntry(1, memoryview(b"xx")),)))
+    volume = volume_of(patched(data, 0x60 + 20, entry))
+    assert volume.extended is None
+    assert ProblemKind.EXTENDED_HEADER in [problem.kind for problem in volume.problems]
+    # Without it, the walk starts at the padding file that holds it.
+    assert [file.is_pad for file in volume.files] == [True, False]
+
+
+def test_a_variable_volume_without_room_for_a_store():
+    data = build_volume(VolumeSpec(file_system=NVRAM_GUID, size=0x50, block_size=0x10))
+    volume = volume_of(data)
+    assert volume.variable_store is None
+    assert [problem.kind for problem in volume.problems] == [ProblemKind.VARIABLE_STORE]
+
+
 def test_large_files_need_file_system_3():
     volume = volume_of(one_file(driver_spec(attributes=1)))
     assert volume.file_system == FFS3_GUID

@@ -12,7 +12,7 @@ from mmsupervisor.pi.volume.build_section import build_section, build_ui_section
 
 DRIVER = Guid.parse("11111111-2222-3333-4444-555555555555")
 OTHER = Guid.parse("99999999-2222-3333-4444-555555555555")
-NAME = Guid.parse("48DB5E17-707C-472D-91CD-1613E7EF51B0")
+NAME = Guid.parse("77777777-2222-3333-4444-555555555555")
 CODE = bytes(range(256)) * 3
 DEPEX = b"\x06\x08"
 SECTIONS = join_sections(

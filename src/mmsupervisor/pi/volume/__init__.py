@@ -19,6 +19,9 @@ call                                          gives
 ``unopened(root)``                            places of sections that were not opened; ``node.unopened.text``
 ``problems(root)``                            every finding
 ``raise_damage(root)``                        FormatError for the first damage
+``volume.build.build_volume(spec)``           bytes of a volume from ``VolumeSpec`` and ``FileSpec``
+``volume.build_section.build_*_section(..)``  bytes of a section; ``join_sections``
+``volume.rebuild.rebuild_volume(volume)``     bytes of a volume that was read, perhaps changed
 ============================================  =================================================================
 
 Of a file: ``guid``, ``label``, ``ui_name``, ``version``, ``type``/``type_name``, ``state``, ``is_live``, ``sections``,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from mmsupervisor.pi.errors import LimitError
@@ -100,12 +101,7 @@ def _read_section(
     if type_ == SectionType.DISPOSABLE:
         inner = window.window(common_size, len(window) - common_size, "section")
         return _with_content(section, Opened(inner), allowance, depth)
-    readers = {
-        SectionType.GUID_DEFINED: _guided_header,
-        SectionType.COMPRESSION: _compression_header,
-        SectionType.FREEFORM_SUBTYPE_GUID: _subtype_header,
-    }
-    read_header = readers.get(type_)  # type: ignore[call-overload]
+    read_header = _HEADER_READERS.get(type_)
     if read_header is None:
         return section
     parsed = read_header(window, common_size)
@@ -147,6 +143,14 @@ def _subtype_header(window: Reader, common_size: int) -> tuple[SectionHeader, in
     return SubtypeHeader(window.guid(common_size, "freeform subtype")), common_size + GUID_SIZE
 
 
+_HEADER_READERS: dict[int, Callable[[Reader, int], tuple[SectionHeader, int] | None]] = {
+    SectionType.GUID_DEFINED: _guided_header,
+    SectionType.COMPRESSION: _compression_header,
+    SectionType.FREEFORM_SUBTYPE_GUID: _subtype_header,
+}
+"""Readers of the headers that some types have beyond the common one; None from a reader: it does not fit."""
+
+
 def _headerless(section: Section, window: Reader) -> Section:
     rule = f"header of the {section.type_name} section does not lie within it"
     problem = problem_at(ProblemKind.SECTION_SIZE, window, 0, rule)
@@ -166,6 +170,7 @@ def _with_content(section: Section, opened: Opened, allowance: Allowance, depth:
 
 
 def _with_volumes(section: Section, window: Reader, allowance: Allowance, depth: int) -> Section:
+    # Sections hold volumes, and volumes hold sections: one of the two modules has to wait with its import.
     from mmsupervisor.pi.volume.read_volume import find_volumes
 
     closed = _too_deep(section, allowance, depth)
