@@ -18,6 +18,7 @@ CHECKS = [
     house.undocumented_floors,
     house.machine_paths,
     house.dead_links,
+    house.undocumented_schemas,
 ]
 
 PROJECT = """
@@ -33,9 +34,10 @@ CLEAN = {
     "pyproject.toml": PROJECT,
     "docs/dependencies.md": "| `click` | x |\n| `foo-bar` | x |\n| `hatchling` | x |\n",
     "docs/architecture.md": "src/mmsupervisor/\n  cli/   7  the command\n  session.py  5  a session\n",
+    "docs/json-schemas.md": "| `mmsupervisor.info/1` | x |\n",
     "README.md": "See [the floors](docs/architecture.md#floors) and [a site](https://example.org/x).\n",
     "src/mmsupervisor/__init__.py": "",
-    "src/mmsupervisor/cli/__init__.py": "import struct\n",
+    "src/mmsupervisor/cli/__init__.py": "import struct\nSCHEMA = 'mmsupervisor.info/1'\n",
     "src/mmsupervisor/cli/memory_unsafe.py": "import ctypes\nimport mmap\n",
     "src/mmsupervisor/session.py": "x = 1\n" * 500,
     "ignored/a.py": f"{house.MACHINE_FOLDERS[0]}x",
@@ -121,6 +123,14 @@ def test_finds_a_path_of_a_machine(checkout: Path, folder: str) -> None:
 def test_finds_a_dead_link(checkout: Path) -> None:
     plant(checkout, "docs/a.md", "[gone](../nowhere.md#part)\n")
     assert house.dead_links(checkout) == ["docs/a.md: no ../nowhere.md"]
+
+
+def test_finds_a_schema_without_a_row_and_a_row_without_a_schema(checkout: Path) -> None:
+    plant(checkout, "src/mmsupervisor/cli/__init__.py", 'SCHEMA = "mmsupervisor.info/2"\n')
+    assert house.undocumented_schemas(checkout) == [
+        "docs/json-schemas.md: mmsupervisor.info/2 has no row",
+        "docs/json-schemas.md: nothing writes mmsupervisor.info/1",
+    ]
 
 
 def test_the_exit_codes_in_the_document_are_those_of_the_code() -> None:

@@ -133,6 +133,21 @@ def dead_links(checkout: Path) -> list[str]:
     ]
 
 
+def undocumented_schemas(checkout: Path) -> list[str]:
+    """Names of JSON schemas in the code without a row in docs/json-schemas.md, and the reverse."""
+    written = {
+        name
+        for path in files(checkout, "*.py")
+        if path.relative_to(checkout).as_posix().startswith(PACKAGE)
+        for name in re.findall(r"[\"'](mmsupervisor\.[\w-]+/\d+)[\"']", path.read_text(encoding="utf-8"))
+    }
+    documented = set(_first_cells(checkout / "docs" / "json-schemas.md"))
+    return [
+        *(f"docs/json-schemas.md: {name} has no row" for name in sorted(written - documented)),
+        *(f"docs/json-schemas.md: nothing writes {name}" for name in sorted(documented - written)),
+    ]
+
+
 def exit_code_rows(checkout: Path) -> list[tuple[int, str, str]]:
     """The rows of the table in docs/exit-codes.md: number, name, meaning."""
     document = (checkout / "docs" / "exit-codes.md").read_text(encoding="utf-8")
