@@ -29,7 +29,7 @@ from mmsupervisor.pi.status import ERROR_BIT
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
-from mmsupervisor.platform.wiring import Platform
+from mmsupervisor.platform.wiring import Platform, PortTrap
 
 SAMPLE_NAME = "sample platform"
 
@@ -232,14 +232,18 @@ class Session:
             self.stop = error.finding
             raise
 
-    def trigger(self, source: str = "software MMI") -> None:
+    def trigger(self, trap: PortTrap | None = None, *, source: str = "MMI") -> None:
         """Raise an MMI without a message: root handlers run.
+
+        Args:
+            trap: The port access that raises it, for example ``PortTrap(0xB2, value=0x42)``; None for another cause.
+            source: Who raises it, for traces.
 
         Raises:
             SystemStopError: the system is dead, from now on or already.
         """
         try:
-            self._platform.trigger(source)
+            self._platform.trigger(source, trap)
         except SystemStopError as error:
             self.stop = error.finding
             raise
@@ -326,6 +330,7 @@ __all__ = [
     "Answer",
     "DriverReport",
     "PhaseError",
+    "PortTrap",
     "Session",
     "boot",
     "boot_driver",

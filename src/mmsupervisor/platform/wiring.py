@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from mmsupervisor.abi.profile import Profile
 from mmsupervisor.core.entry import Core, start_core
 from mmsupervisor.core.errors import CoreError
-from mmsupervisor.core.findings import make_finding
 from mmsupervisor.core.mmi import serve_mmi
 from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.supervisor import Machine
+from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
 from mmsupervisor.devices.empty_bus import EmptyBus
 from mmsupervisor.dxe.hob_area import HobArea
 from mmsupervisor.dxe.mm_access import ChipsetMmAccess
@@ -21,7 +21,7 @@ from mmsupervisor.ipl.launcher import PeiLauncher
 from mmsupervisor.machine.events import EventLog
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, PhysicalMemory
 from mmsupervisor.machine.routing import RegisterMsrs
-from mmsupervisor.machine.save_state import SAVE_STATE_OFFSET, Vendor, plain_area
+from mmsupervisor.machine.save_state import SAVE_STATE_OFFSET, Vendor, plain_area, trap_area
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.hob import CpuHob, HandoffHob, HobRecord, ResourceHob, ResourceType, VolumeHob
@@ -89,6 +89,28 @@ class NormalMemory:
         return cls(mmram - _PEI_AREA, first[0], first[2], first[1], first[3], moved)
 
 
+@dataclass(frozen=True, slots=True)
+class PortTrap:
+    """A port access that raised an MMI, as the save state of its CPU tells it.
+
+    Attributes:
+        port: The port.
+        value: What was written; for a read, RAX at that time.
+        width: Bytes: 1, 2 or 4.
+        output: Direction.
+        cpu: Index of the CPU.
+    """
+
+    port: int = COMMAND_PORT
+    value: int = 0
+    width: int = 1
+    output: bool = True
+    cpu: int = 0
+
+
+_MM_CONTROL = PortTrap()
+
+
 class Platform:
     """A wired platform, before or after its launch.
 
@@ -121,6 +143,8 @@ class Platform:
         self.core: Core | None = None
         self.core_failure: CoreError | None = None
         self._add_memory()
+        self.apm = ApmRegisters()
+        self.machine.ports.claim(COMMAND_PORT, 2, "APM", self.apm)
         registers = RegisterMsrs(description.msrs)
         for number in registers.numbers:
             self.machine.msrs.claim(number, 1, registers)
@@ -221,10 +245,18 @@ class Platform:
             position += (len(volume.data) + PAGE_MASK) & ~PAGE_MASK
         return hobs
 
-    def _enter_core(self, hob_list: int) -> Status:
+    def _write_save_states(self, trap: PortTrap | None) -> None:
+        """Leave the save state of every CPU as hardware leaves it on entry."""
+        vendor = self.description.vendor
         for index in range(self.description.cpus):
+            area = plain_area(vendor)
+            if trap is not None and trap.cpu == index:
+                area = trap_area(vendor, trap.port, trap.width, output=trap.output, rax=trap.value)
             smbase = self.description.mmram_base - _ENTRY_OFFSET + _TILE * index
-            self.machine.memory.write(smbase + SAVE_STATE_OFFSET, plain_area(self.description.vendor))
+            self.machine.memory.write(smbase + SAVE_STATE_OFFSET, area)
+
+    def _enter_core(self, hob_list: int) -> Status:
+        self._write_save_states(None)
         try:
             self.core = start_core(
                 self.machine, self.processor, hob_list, profile=self._profile, symbols_of=self._symbols_of
@@ -235,16 +267,20 @@ class Platform:
         self.core.supervisor.vendor = self.description.vendor
         return Status.SUCCESS
 
-    def trigger(self, source: str) -> Status:
-        """Raise a software MMI. Where no core came up, nothing answers it."""
+    def trigger(self, source: str, trap: PortTrap | None = _MM_CONTROL) -> Status:
+        """Raise an MMI. Where no core came up, nothing answers it.
+
+        Args:
+            source: Who raises it, for traces.
+            trap: The port access behind it: by default what MM Control does, a write of 0 to port 0xB2 by the
+                BSP; None for an MMI that no port access raised.
+        """
+        if trap is not None and trap.port == COMMAND_PORT and trap.output:
+            self.apm.post(trap.value)
         if self.core is not None:
+            self._write_save_states(trap)
             serve_mmi(self.core.supervisor, source)
         return Status.SUCCESS
-
-    def launch_finding(self, detail: str) -> None:
-        """Record that the launch failed."""
-        if self.core is not None:
-            self.core.supervisor.report(make_finding("MM-2009", detail, subject="launcher", rule="boot-flow.md §2"))
 
     def close(self) -> None:
         """Give up all resources."""
