@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import DriverRefused, ProtocolInstalled, SystemCallMade
 from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
 from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.dxe.relay import Relay
 from mmsupervisor.dxe.world import PhaseError
 from mmsupervisor.ipl.communicate import Answer
 from mmsupervisor.ipl.launcher import LaunchFailedError
@@ -24,12 +26,14 @@ from mmsupervisor.machine.events import EventLog, Record
 from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.container import read_image
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.memory_types import MemoryType
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import ERROR_BIT
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
 from mmsupervisor.platform.wiring import Platform, PortTrap
+from mmsupervisor.unblock.ledger import UnblockRecord
 
 SAMPLE_NAME = "sample platform"
 
@@ -232,6 +236,37 @@ class Session:
             self.stop = error.finding
             raise
 
+    def allocate(
+        self, pages: int, *, memory_type: int = MemoryType.RUNTIME_SERVICES_DATA, owner: str = "caller"
+    ) -> int:
+        """Allocate pages of normal memory, as a PEI or DXE module does, and return their address."""
+        return self._platform.world.memory_map.allocate(pages, memory_type, owner)
+
+    def unblock(self, start: int, pages: int, requester: Guid | str) -> UnblockRecord:
+        """Call MmUnblockMemoryRequest by the library of the present phase.
+
+        Args:
+            start: First address.
+            pages: Number of pages.
+            requester: File GUID of the module that asks, or its text or name.
+        """
+        who = Guid.parse(requester) if isinstance(requester, str) else requester
+        return self._platform.world.unblock(start, pages, who)
+
+    def add_relay(self, relay: Relay) -> None:
+        """Dispatch a DXE driver that is a relay: it sends its message when its event comes."""
+        self._platform.world.add_relay(relay)
+
+    def install_dxe_protocol(self, guid: Guid | str) -> None:
+        """Install a protocol in DXE's database: relays that wait for it send their message."""
+        wanted = Guid.parse(guid) if isinstance(guid, str) else guid
+        self._platform.world.install_protocol(wanted)
+
+    @property
+    def unblock_requests(self) -> tuple[UnblockRecord, ...]:
+        """Every MmUnblockMemoryRequest so far, with who asked, when and the answer."""
+        return tuple(self._platform.world.unblock_requests.records)
+
     def trigger(self, trap: PortTrap | None = None, *, source: str = "MMI") -> None:
         """Raise an MMI without a message: root handlers run.
 
@@ -266,6 +301,7 @@ def boot(
     description: PlatformDescription | None = None,
     processor: str = "auto",
     name: str = "",
+    prepare: Callable[[Session], None] | None = None,
 ) -> Session:
     """Boot a firmware image.
 
@@ -275,6 +311,7 @@ def boot(
         description: The platform; None is the Q35-like default.
         processor: Which ring-3 processor.
         name: What to call an image that is given as bytes.
+        prepare: Called before the launch, as PEI code that runs before it: may allocate and ask to unblock.
 
     Returns:
         The session, also if the system died or the launch failed: see ``stop`` and ``launch_failure``.
@@ -292,6 +329,8 @@ def boot(
         data, title = Path(image).read_bytes(), str(image)
     firmware = read_firmware(read_image(Reader(data, title)), data, title)
     session = Session(Platform(description, firmware, processor=processor, symbols_of=shipped_symbols))
+    if prepare is not None:
+        prepare(session)
     session.advance(until)
     return session
 
@@ -331,6 +370,7 @@ __all__ = [
     "DriverReport",
     "PhaseError",
     "PortTrap",
+    "Relay",
     "Session",
     "boot",
     "boot_driver",

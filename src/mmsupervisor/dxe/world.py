@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from mmsupervisor.dxe.communication import MmCommunication
 from mmsupervisor.dxe.hob_area import HobArea
+from mmsupervisor.dxe.memory_map import UefiMemoryMap
 from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.dxe.relay import Relay
 from mmsupervisor.dxe.support import MmDxeSupport, NewBuffers
 from mmsupervisor.ipl.communicate import Answer, Channel, communicate
 from mmsupervisor.ipl.interfaces import MmiTrigger
@@ -19,6 +20,9 @@ from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.hob import GuidHob
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.supervisor_hobs import UserCommBuffer
+from mmsupervisor.unblock.driver import StandaloneMmUnblockMem, request_in_dxe
+from mmsupervisor.unblock.ledger import UnblockLedger, UnblockRecord
+from mmsupervisor.unblock.pei import request_in_pei
 
 _USER_HOB_GUID = known_guid("gMmCommBufferHobGuid")
 _END_OF_DXE_GUID = known_guid("gEfiEndOfDxeEventGroupGuid")
@@ -38,7 +42,9 @@ class World:
         phase: The last phase reached, or None before the launch.
         support: The supervisor channel of DXE, from phase DXE on.
         communication: The user channel of DXE, from phase DXE on.
-        listeners: Called at each phase, after the framework's own messages.
+        memory_map: Who has what in normal memory.
+        unblock_requests: Every MmUnblockMemoryRequest, with its answer.
+        protocols: Protocols in DXE's database, in order of installation.
     """
 
     def __init__(
@@ -48,9 +54,13 @@ class World:
         trigger: MmiTrigger,
         hobs: HobArea,
         *,
+        memory_map: UefiMemoryMap,
         new_buffers: NewBuffers | None,
     ) -> None:
         """Wire the world. ``new_buffers`` is None where the buffers were runtime memory from the start."""
+        self.memory_map = memory_map
+        self.unblock_requests = UnblockLedger()
+        self._unblock_driver: StandaloneMmUnblockMem | None = None
         self._memory = memory
         self._launcher = launcher
         self._trigger = trigger
@@ -59,7 +69,8 @@ class World:
         self.phase: Phase | None = None
         self.support: MmDxeSupport | None = None
         self.communication: MmCommunication | None = None
-        self.listeners: list[Callable[[Phase], None]] = []
+        self.protocols: list[Guid] = []
+        self._relays: list[Relay] = []
 
     def advance(self, target: Phase) -> None:
         """Go through all phases up to ``target``, in a device's order.
@@ -75,8 +86,7 @@ class World:
         for phase in list(Phase)[reached + 1 : target.order + 1]:
             self._STEPS[phase](self)
             self.phase = phase
-            for listener in list(self.listeners):
-                listener(phase)
+            self._run_relays(phase)
 
     def _launch(self) -> None:
         self._launcher.launch()
@@ -91,6 +101,8 @@ class World:
         if user is not None and self._new_buffers is not None and support.move_buffers(user, self._new_buffers) == 0:
             self._patch_user_hob(self._new_buffers)
         self.support = support
+        self._unblock_driver = StandaloneMmUnblockMem(self.memory_map)
+        self._unblock_driver.channel = support
         hob = next(self._hobs.guid_hobs(_USER_HOB_GUID), None)
         if hob is not None:
             found = UserCommBuffer.parse(Reader(hob.data, "HOB gMmCommBufferHobGuid"))
@@ -133,6 +145,44 @@ class World:
         Phase.READY_TO_BOOT: _ready_to_boot,
         Phase.EXIT_BOOT_SERVICES: _exit_boot_services,
     }
+
+    def add_relay(self, relay: Relay) -> None:
+        """Dispatch a relay. One whose protocol is there already sends at once, as a protocol notify does."""
+        self._relays.append(relay)
+        if isinstance(relay.event, Guid) and relay.event in self.protocols:
+            self._fire(relay)
+
+    def install_protocol(self, guid: Guid) -> None:
+        """Install a protocol in DXE's database."""
+        self.protocols.append(guid)
+        self._run_relays(guid)
+
+    def _run_relays(self, event: Phase | Guid) -> None:
+        for relay in [relay for relay in self._relays if relay.event == event]:
+            self._fire(relay)
+
+    def _fire(self, relay: Relay) -> None:
+        if relay.once:
+            self._relays.remove(relay)
+        relay.answers.append(self.send(relay.message, relay.payload(), f"relay: {relay.name}"))
+
+    def unblock(self, start: int, pages: int, requester: Guid) -> UnblockRecord:
+        """Call MmUnblockMemoryRequest by the library of the present phase (docs/reference/unblock.md §2).
+
+        Args:
+            start: First address.
+            pages: Number of pages.
+            requester: File GUID of the calling module.
+        """
+        phase = self.phase.value if self.phase else "before launch"
+        answer: tuple[int, str]
+        if self.phase is None or self.phase.order < Phase.DXE.order:
+            window = "PEI"
+            answer = request_in_pei(self._hobs, start, pages, requester, core_is_up=self._launcher.published)
+        else:
+            window = "DXE"
+            answer = request_in_dxe(self._unblock_driver, start, pages, requester)
+        return self.unblock_requests.note(window, phase, requester, (start, pages), answer)
 
     def send(self, guid: Guid, payload: bytes, source: str = "message") -> Answer:
         """Send one message on the user channel, by the means of the present phase.

@@ -14,6 +14,7 @@ from mmsupervisor.core.supervisor import Machine
 from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
 from mmsupervisor.devices.empty_bus import EmptyBus
 from mmsupervisor.dxe.hob_area import HobArea
+from mmsupervisor.dxe.memory_map import UefiMemoryMap
 from mmsupervisor.dxe.mm_access import ChipsetMmAccess
 from mmsupervisor.dxe.support import NewBuffers
 from mmsupervisor.dxe.world import World
@@ -25,6 +26,7 @@ from mmsupervisor.machine.save_state import SAVE_STATE_OFFSET, Vendor, plain_are
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.hob import CpuHob, HandoffHob, HobRecord, ResourceHob, ResourceType, VolumeHob
+from mmsupervisor.pi.memory_types import MemoryType, pages_for
 from mmsupervisor.pi.mmram import MmramDescriptor, MmramState
 from mmsupervisor.pi.status import Status
 from mmsupervisor.pi.supervisor_hobs import (
@@ -46,7 +48,7 @@ from mmsupervisor.processor.select import make_processor
 _TILE = 0x2000
 _ENTRY_OFFSET = 0x8000
 _FIRST_TILE = 0x8000
-_PEI_AREA = 4 * MIB
+_ABOVE_1_MIB = 0x10_0000
 _HOB_AREA = MIB
 _VOLUME_AREA = 0x90_0000
 _SMRAM_STATE = MmramState.CLOSED | MmramState.CACHEABLE
@@ -71,22 +73,20 @@ class NormalMemory:
     moved: NewBuffers
 
     @classmethod
-    def below(cls, mmram: int, profile: Profile) -> NormalMemory:
-        """Lay things out in the last 4 MiB below MMRAM."""
-        position = mmram - _PEI_AREA + _HOB_AREA
+    def take(cls, memory_map: UefiMemoryMap, profile: Profile) -> NormalMemory:
+        """Allocate what PEI and DXE need."""
+        boot, runtime = MemoryType.BOOT_SERVICES_DATA, MemoryType.RUNTIME_SERVICES_DATA
+        hobs = memory_map.allocate(_HOB_AREA // PAGE_SIZE, boot, "HOB list")
 
-        def take(pages: int) -> int:
-            nonlocal position
-            start = position
-            position += pages * PAGE_SIZE
-            return start
+        def channel(kind: MemoryType, when: str) -> tuple[int, int, int, int]:
+            return (
+                memory_map.allocate(profile.supervisor_comm_pages, kind, f"supervisor comm buffer{when}"),
+                memory_map.allocate(profile.user_comm_pages, kind, f"user comm buffer{when}"),
+                memory_map.allocate(1, kind, f"supervisor mailbox{when}"),
+                memory_map.allocate(1, kind, f"user mailbox{when}"),
+            )
 
-        def channel() -> tuple[int, int, int, int]:
-            return take(profile.supervisor_comm_pages), take(1), take(profile.user_comm_pages), take(1)
-
-        first, second = channel(), channel()
-        moved = NewBuffers(supervisor=second[0], supervisor_status=second[1], user=second[2], user_status=second[3])
-        return cls(mmram - _PEI_AREA, first[0], first[2], first[1], first[3], moved)
+        return cls(hobs, *channel(boot, ""), NewBuffers(*channel(runtime, ", moved")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,8 @@ class Platform:
         for number in registers.numbers:
             self.machine.msrs.claim(number, 1, registers)
         self.processor: Processor = make_processor(processor, memory, self._options())
-        self._places = NormalMemory.below(description.mmram_base, self._profile)
+        self._memory_map = self._make_memory_map()
+        self._places = NormalMemory.take(self._memory_map, self._profile)
         self.hobs = HobArea(memory, self._places.hobs, _HOB_AREA, self._hob_records())
         self.access = ChipsetMmAccess((MmramDescriptor(*self._mmram(), _SMRAM_STATE),))
         self.launcher = PeiLauncher(
@@ -162,7 +163,9 @@ class Platform:
             enter_core=self._enter_core,
         )
         moved = self._places.moved if description.moves_comm_buffers else None
-        self.world = World(memory, self.launcher, self.trigger, self.hobs, new_buffers=moved)
+        self.world = World(
+            memory, self.launcher, self.trigger, self.hobs, memory_map=self._memory_map, new_buffers=moved
+        )
 
     def _effective_profile(self) -> Profile:
         core = self.firmware.core
@@ -182,17 +185,22 @@ class Platform:
     def _add_memory(self) -> None:
         description, memory = self.description, self.machine.memory
         memory.add_ram(0, description.low_memory, "low memory")
-        above = 0x10_0000
-        memory.add_ram(above, description.mmram_base - above, "memory")
+        memory.add_ram(_ABOVE_1_MIB, description.mmram_base - _ABOVE_1_MIB, "memory")
         memory.add_ram(description.mmram_base, description.mmram_size, "MMRAM")
         for item in description.ranges:
             memory.add_device(item.start, item.size, item.name, EmptyBus())
         # Until the core locks down, ring 0 may reach all of it; ring 3 does not run yet.
 
+    def _make_memory_map(self) -> UefiMemoryMap:
+        base = self.description.mmram_base
+        return UefiMemoryMap(
+            ((PAGE_SIZE, self.description.low_memory - PAGE_SIZE), (_ABOVE_1_MIB, base - _ABOVE_1_MIB))
+        )
+
     def _hob_records(self) -> list[HobRecord]:
         description = self.description
         records: list[HobRecord] = [
-            HandoffHob(memory_top=description.mmram_base, memory_bottom=0x10_0000),
+            HandoffHob(memory_top=description.mmram_base, memory_bottom=_ABOVE_1_MIB),
             CpuHob(description.address_bits),
             *self._resource_hobs(),
             *self._volume_hobs(),
@@ -227,7 +235,7 @@ class Platform:
         base = description.mmram_base
         plain = [
             (ResourceType.SYSTEM_MEMORY, 0, description.low_memory),
-            (ResourceType.SYSTEM_MEMORY, 0x10_0000, base - 0x10_0000),
+            (ResourceType.SYSTEM_MEMORY, _ABOVE_1_MIB, base - _ABOVE_1_MIB),
             (ResourceType.MEMORY_RESERVED, base, description.mmram_size),
         ]
         hobs = [ResourceHob(kind, start, size, _RESOURCE_ATTRIBUTES) for kind, start, size in plain]
@@ -242,7 +250,9 @@ class Platform:
         for volume in self.firmware.volumes:
             self.machine.memory.write(position, volume.data)
             hobs.append(VolumeHob(position, len(volume.data)))
-            position += (len(volume.data) + PAGE_MASK) & ~PAGE_MASK
+            pages = pages_for(len(volume.data))
+            self._memory_map.reserve(position, pages, MemoryType.BOOT_SERVICES_DATA, f"volume {volume.name}")
+            position += pages * PAGE_SIZE
         return hobs
 
     def _write_save_states(self, trap: PortTrap | None) -> None:
