@@ -69,6 +69,7 @@ static EFI_STATUS ByPointer(OFFENDER_MESSAGE *Message) {
   switch (Message->Case) {
     CASE(ConfigurationDelete, AS(SMM_INST_CONF_T, Guid), Configuration);
     CASE(ConfigurationGuid, AS(SMM_INST_CONF_T, Supervisor, (UINTN)&mTable, sizeof mTable), Configuration);
+    CASE(ConfigurationTable, AS(SMM_INST_CONF_T, Guid, Supervisor, sizeof mTable), Configuration);
     CASE(ProtocolGuid, AS(SMM_INST_PROT, Supervisor), AS(SMM_INST_PROT, Guid));
   default:
     return ByNumber(Message);

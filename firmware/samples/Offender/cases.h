@@ -84,6 +84,7 @@
   X(0x315, ErrorReportPointer) \
   X(0x316, ProfileRegister) \
   X(0x317, ProfileUnregister) \
+  X(0x318, ConfigurationTable) \
   X(0x320, AllocateCode) \
   X(0x321, AllocateType) \
   X(0x322, AllocateMaxAddress) \
