@@ -12,6 +12,7 @@ from mmsupervisor.processor.alu import CF, STATUS, ZF, mask
 from mmsupervisor.processor.decoder import AddressFault, Execution, Load, Steps
 from mmsupervisor.processor.exceptions import GENERAL_PROTECTION
 from mmsupervisor.processor.instructions import MASK64, bit_string_offset, register_parts
+from mmsupervisor.processor.string_instructions import STRING_HANDLERS, is_string
 
 if TYPE_CHECKING:
     from iced_x86 import Instruction
@@ -322,7 +323,7 @@ _VECTOR_MOVES: dict[str, Handler] = {
     **dict.fromkeys(
         ["MOVAPS", "MOVAPD", "MOVDQA", "MOVNTDQ", "MOVNTPS", "MOVNTPD", "MOVNTDQA"], _vector_move(aligned=True)
     ),
-    **dict.fromkeys(["MOVUPS", "MOVUPD", "MOVDQU", "LDDQU", "MOVD", "MOVQ", "MOVSS"], _vector_move()),
+    **dict.fromkeys(["MOVUPS", "MOVUPD", "MOVDQU", "LDDQU", "MOVD", "MOVQ", "MOVSS", "MOVSD"], _vector_move()),
     **dict.fromkeys(["MOVLPS", "MOVLPD"], _vector_move(keep=True)),
     **dict.fromkeys(["MOVHPS", "MOVHPD"], _vector_move(shift=64, keep=True)),
 }
@@ -335,8 +336,6 @@ _VECTOR_MOVES: dict[str, Handler] = {
 def _handlers() -> dict[int, Handler]:
     """Return the handlers by the decoder's mnemonic numbers."""
     from iced_x86 import Mnemonic
-
-    from mmsupervisor.processor.string_instructions import STRING_HANDLERS
 
     named: dict[str, Handler] = {
         "MOV": _move,
@@ -360,9 +359,16 @@ def _handlers() -> dict[int, Handler]:
         "PUSH": _push,
         "POP": _pop,
         **_VECTOR_MOVES,
-        **STRING_HANDLERS,
     }
     return {getattr(Mnemonic, name): handler for name, handler in named.items()}
+
+
+@cache
+def _string_handlers() -> dict[int, Handler]:
+    """Return the handlers of string instructions; MOVSD is the name of an SSE move as well."""
+    from iced_x86 import Mnemonic
+
+    return {getattr(Mnemonic, name): handler for name, handler in STRING_HANDLERS.items()}
 
 
 def known_mnemonics() -> list[str]:
@@ -370,23 +376,22 @@ def known_mnemonics() -> list[str]:
     from iced_x86 import Mnemonic
 
     names = {value: name for name, value in vars(Mnemonic).items() if isinstance(value, int)}
-    return sorted(names[number] for number in _handlers())
+    return sorted(names[number] for number in {*_handlers(), *_string_handlers()})
 
 
 def steps_of(execution: Execution) -> Steps | None:
     """Return the instruction at work, or None if it is not known."""
     instruction = execution.instruction
-    handler = _handlers().get(instruction.mnemonic)
-    if handler is None or not _operands_known(instruction):
+    table = _string_handlers() if is_string(instruction) else _handlers()
+    handler = table.get(instruction.mnemonic)
+    if handler is None or not operands_known(instruction):
         return None
     return handler(execution)
 
 
-def _operands_known(instruction: Instruction) -> bool:
+def operands_known(instruction: Instruction) -> bool:
     """Return whether registers other than general and SSE ones stay out of it (no segment, MMX or control register)."""
     from iced_x86 import EncodingKind, OpKind, Register
-
-    from mmsupervisor.processor.string_instructions import is_string
 
     if instruction.encoding != EncodingKind.LEGACY:
         return False

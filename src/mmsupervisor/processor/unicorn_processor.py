@@ -243,9 +243,10 @@ class UnicornProcessor:
         vector = exceptions.vector_of_bad_address(instruction, registers, page)
         if vector is not None:
             return self._fault(vector, 0, registers, code)
+        address = exceptions.touched_address(instruction, registers, page)
         if self.memory.state(page).ring3 & access:
-            return self._touch_device(page, access, registers, code)
-        return self._page_fault(exceptions.touched_address(instruction, registers, page), access, registers, code)
+            return self._touch_device(address, access, registers, code)
+        return self._page_fault(address, access, registers, code)
 
     def _fetch_denied(self, page: int, registers: Registers, code: bytes) -> Exit | None:
         rip = registers.rip
@@ -274,10 +275,10 @@ class UnicornProcessor:
 
     # Devices
 
-    def _touch_device(self, page: int, access: Access, registers: Registers, code: bytes) -> Exit | None:
+    def _touch_device(self, address: int, access: Access, registers: Registers, code: bytes) -> Exit | None:
         operation = begin_device_operation(code, registers, self._engine, self.memory)
         if operation is None:
-            return self._page_fault(page, access, registers, code)
+            return self._page_fault(address, access, registers, code)
         return self._advance(operation, None)
 
     def _advance(self, operation: DeviceOperation, value: int | None) -> Exit | None:
