@@ -11,7 +11,7 @@ from mmsupervisor.core.discovery import Discovery, cache_drivers, discover, find
 from mmsupervisor.core.dispatcher import Dispatcher
 from mmsupervisor.core.errors import CoreError, LaunchError
 from mmsupervisor.core.events import CoreStep
-from mmsupervisor.core.findings import make_finding
+from mmsupervisor.core.findings import SystemStopError, make_finding
 from mmsupervisor.core.gate import SystemCallGate
 from mmsupervisor.core.inputs import CoreInputs, read_inputs
 from mmsupervisor.core.lifecycle import serve_exit_boot_services, serve_ready_to_lock
@@ -21,6 +21,7 @@ from mmsupervisor.core.pages import Owner, PageType
 from mmsupervisor.core.requests import serve_request
 from mmsupervisor.core.ring3 import Ring3
 from mmsupervisor.core.supervisor import CommChannel, Machine, Supervisor
+from mmsupervisor.core.telemetry import end_system
 from mmsupervisor.machine.memory import PAGE_SIZE, BusError
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
@@ -90,8 +91,7 @@ def start_core(
     """
     try:
         inputs = _read_hob_list(machine, hob_list)
-        supervisor = Supervisor(machine, processor, inputs.mmram, profile)
-        return _Entry(supervisor, inputs, symbols_of).run()
+        return _Entry(Supervisor(machine, processor, inputs.mmram, profile), inputs, symbols_of).run()
     except (FormatError, BusError) as error:
         raise LaunchError(Status.INVALID_PARAMETER, str(error)) from error
     except LaunchError:
@@ -132,9 +132,15 @@ class _Entry:
         dispatcher = Dispatcher(supervisor, found, self._symbols_of)
         self._register_handlers(dispatcher)
         self._prepare_comm_buffers()
+        image = self._inputs.core_image()
+        supervisor.core_base = image.entry_point if image else 0
         supervisor.protocols.install(_LOADED_IMAGE_GUID)
         self._initialise_policy(found)
-        lock_down(supervisor, self._inputs)
+        try:
+            lock_down(supervisor, self._inputs)
+        except SystemStopError as error:
+            end_system(supervisor, error.finding)
+            raise
         supervisor.lifecycle.initialised = True
         self._done(20, "the core is initialised")
         return Core(supervisor, dispatcher, ring3, found, self._inputs)

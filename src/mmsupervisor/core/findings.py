@@ -27,7 +27,8 @@ class Place:
     def __str__(self) -> str:
         """``Driver+0x1234 (symbol+0x10)``, or the bare address."""
         if self.offset is None:
-            return f"{self.address:#x} (in no image)"
+            where = f"{self.address:#x} (in no image)"
+            return f"{self.driver}, at {where}" if self.driver else where
         text = f"{self.driver}+{self.offset:#x}"
         return f"{text} ({self.symbol})" if self.symbol else text
 

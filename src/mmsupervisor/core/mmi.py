@@ -14,6 +14,7 @@ from mmsupervisor.core.findings import SystemStopError, make_finding
 from mmsupervisor.core.handlers import MmiHandler
 from mmsupervisor.core.ownership import is_user_range
 from mmsupervisor.core.supervisor import CommChannel, Supervisor
+from mmsupervisor.core.telemetry import end_system
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.message import HEADER_SIZE, HEADER_V3_SIZE, CommBufferStatus
@@ -179,6 +180,14 @@ def serve_mmi(supervisor: Supervisor, source: str) -> None:
     if supervisor.stop is not None:
         raise SystemStopError(supervisor.stop)
     supervisor.log.mmi += 1
+    try:
+        _serve(supervisor, source)
+    except SystemStopError as error:
+        end_system(supervisor, error.finding)
+        raise
+
+
+def _serve(supervisor: Supervisor, source: str) -> None:
     write_entry_context(supervisor)
     user = _read_mailbox(supervisor, supervisor.user)
     other = _read_mailbox(supervisor, supervisor.supervisor)

@@ -61,7 +61,7 @@ class Ring3:
             ProcessorDiedError: the processor failed.
         """
         supervisor = self._supervisor
-        if supervisor.stop is not None:
+        if supervisor.stop is not None and not supervisor.reporting:
             raise SystemStopError(supervisor.stop)
         processor = supervisor.processor
         suspended = processor.suspend() if self.depth else None
@@ -125,6 +125,7 @@ class Ring3:
         by_ret = fault.access is Access.EXECUTE and fault.address == fault.rip and rsp == entry_rsp + 8
         if by_ret:
             self._supervisor.place = Place(self._supervisor.log.driver, fault.rip)
+            self._supervisor.rip = fault.rip
         else:
             self._locate(fault.rip, rsp)
         return explain_fault(self._supervisor, fault, returned_by_ret=by_ret)
@@ -132,6 +133,7 @@ class Ring3:
     def _locate(self, rip: int, rsp: int) -> None:
         """Let events and findings belong to the code at an address, or to the driver for which the broker runs it."""
         supervisor = self._supervisor
+        supervisor.rip = rip
         module = supervisor.modules.find(rip)
         if module is not None and module.guid == BROKER_GUID and self._owner not in (None, module):
             caller = self._find_caller(rsp)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
 from mmsupervisor.abi.system_calls import CallNumber
-from mmsupervisor.core.events import FindingMade, ReferenceBugMet, SystemReset
+from mmsupervisor.core.events import FindingMade, ReferenceBugMet
 from mmsupervisor.core.findings import Finding, Place, SystemStopError
 from mmsupervisor.core.handlers import HandlerDatabase, MmiHandler
 from mmsupervisor.core.mmram import Mmram
@@ -260,9 +260,14 @@ class Supervisor:
         profile_records: The handler profile.
         lifecycle: Flags.
         calls_made: Calls that may be made only once and were.
-        place: Where ring 3 was at its last exit.
+        place: Where ring 3 was at its last exit, for reports: the driver for which the broker acted.
+        rip: The instruction pointer itself at that exit.
+        core_base: Address of the core's image.
+        reporting: Whether the error report is being given: the only ring-3 code that runs in a dead system.
         findings: All findings, in order.
         stop: The finding that ended the system, or None.
+        stopped_cpu: On which CPU it happened.
+        reset: The reset that follows.
     """
 
     def __init__(self, machine: Machine, processor: Processor, mmram: Mmram, profile: Profile = NEWEST_RELEASE) -> None:
@@ -300,8 +305,13 @@ class Supervisor:
         self.lifecycle = Lifecycle()
         self.calls_made: set[CallNumber] = set()
         self.place = Place("", 0)
+        self.rip = 0
+        self.core_base = 0
+        self.reporting = False
         self.findings: list[Finding] = []
         self.stop: Finding | None = None
+        self.stopped_cpu = 0
+        self.reset = "warm"
 
     @property
     def memory(self) -> PhysicalMemory:
@@ -323,11 +333,18 @@ class Supervisor:
         self.log.emit(ReferenceBugMet(source, detail))
 
     def die(self, finding: Finding, how: str = "warm") -> SystemStopError:
-        """Record the finding that ends the system and return the error to raise."""
+        """Record the finding that ends the system and return the error to raise.
+
+        Args:
+            finding: Why.
+            how: The reset that follows, ``warm`` or ``cold``.
+        """
         self.findings.append(finding)
-        self.stop = finding
         self._emit(finding, fatal=True)
-        self.log.emit(SystemReset(how, finding.kind.number))
+        if self.stop is None:
+            self.stop = finding
+            self.stopped_cpu = self.current_cpu
+            self.reset = how
         return SystemStopError(finding)
 
     def _emit(self, finding: Finding, *, fatal: bool) -> None:

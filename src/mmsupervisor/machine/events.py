@@ -38,12 +38,21 @@ class Position:
     offset: int | None
 
 
+_POSITION_FIELDS = frozenset(("step", "mmi", "cpu", "driver", "offset", "event"))
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Base of all events."""
 
     kind: ClassVar[str] = ""
     canonical: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a field that would hide a part of the position in a flat record."""
+        clash = _POSITION_FIELDS & set(cls.__dict__.get("__annotations__", ()))
+        if clash:
+            raise TypeError(f"{cls.__name__}: a field may not be called {', '.join(sorted(clash))}")
 
     def as_fields(self) -> dict[str, Any]:
         """Return the fields as JSON values, in the order of declaration."""
