@@ -28,6 +28,7 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.memory_types import pages_for
 from mmsupervisor.pi.status import Status
+from mmsupervisor.pi.supervisor_hobs import GuardFlags
 from mmsupervisor.policy.blob import read_blob_as_runtime
 from mmsupervisor.policy.check import security_policy_check
 from mmsupervisor.policy.compiled import CompiledPolicy
@@ -122,6 +123,7 @@ class _Entry:
         supervisor = self._supervisor
         ring3 = Ring3(supervisor, SystemCallGate(supervisor, SERVICES))
         supervisor.ring3 = ring3
+        self._set_up_guards()
         ranges = len(self._inputs.mmram.ranges)
         self._done(3, f"memory services over {ranges} MMRAM ranges, {supervisor.pages.free_pages} pages free")
         self._copy_hob_list()
@@ -144,6 +146,13 @@ class _Entry:
         supervisor.lifecycle.initialised = True
         self._done(20, "the core is initialised")
         return Core(supervisor, dispatcher, ring3, found, self._inputs)
+
+    def _set_up_guards(self) -> None:
+        """Guard the page types that the memory protection HOB names (docs/reference/memory.md §6)."""
+        settings = self._inputs.protection_settings()
+        if settings is not None and settings.guards & GuardFlags.PAGE_GUARD:
+            types = (PageType.RUNTIME_SERVICES_CODE, PageType.RUNTIME_SERVICES_DATA)
+            self._supervisor.pages.guarded_types = frozenset(kind for kind in types if settings.page_types >> kind & 1)
 
     def _copy_hob_list(self) -> None:
         supervisor, raw = self._supervisor, self._inputs.raw

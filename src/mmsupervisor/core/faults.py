@@ -27,10 +27,14 @@ _PRIVILEGED_WORDS = (
 )
 _PRIVILEGED = frozenset(_PRIVILEGED_WORDS.split())
 
+_ADDRESS = "an address is not canonical, or an operand not aligned"
+
 _VERBS = {Access.READ: "read", Access.WRITE: "write", Access.EXECUTE: "execute"}
 
 
-def explain_fault(supervisor: Supervisor, fault: Fault, *, returned_by_ret: bool = False) -> Finding:
+def explain_fault(
+    supervisor: Supervisor, fault: Fault, *, returned_by_ret: bool = False, caller: Place | None = None
+) -> Finding:
     """Explain an exception.
 
     Args:
@@ -38,11 +42,12 @@ def explain_fault(supervisor: Supervisor, fault: Fault, *, returned_by_ret: bool
         fault: The exception.
         returned_by_ret: Whether the stack pointer shows that the routine popped the garbage slot below which
             ring 3 was entered: it returned by RET.
+        caller: Where the call returns to that led to code outside all images, if it is known.
     """
     if returned_by_ret:
         return _explain_return(supervisor, fault)
     if fault.vector == _PAGE and fault.address is not None:
-        return _explain_page_fault(supervisor, fault, fault.address)
+        return _explain_page_fault(supervisor, fault, fault.address, caller)
     return _explain_instruction(supervisor, fault)
 
 
@@ -73,11 +78,15 @@ def _explain_return(supervisor: Supervisor, fault: Fault) -> Finding:
 
 def _explain_instruction(supervisor: Supervisor, fault: Fault) -> Finding:
     name = VECTOR_NAMES.get(fault.vector, f"vector {fault.vector}")
+    source = "syscall-abi.md §9"
+    if not fault.instruction:
+        return _finding(
+            supervisor, fault, "MM-1208", f"execute at {fault.rip:#x} raised {name}", f"{source}: {_ADDRESS}"
+        )
     instruction = decode(fault.instruction, fault.rip)
     text = str(instruction) if instruction is not None else fault.instruction.hex(" ")
     word = text.split()[-1] if text.startswith(("rep", "lock")) and len(text.split()) == 1 else _mnemonic(text)
     detail = f"`{text}` raised {name}"
-    source = "syscall-abi.md §9"
     if fault.vector == _UNDEFINED:
         return _finding(supervisor, fault, "MM-1103", detail, source)
     if fault.vector not in (_PROTECTION, _STACK):
@@ -91,7 +100,7 @@ def _explain_instruction(supervisor: Supervisor, fault: Fault) -> Finding:
     if word in _RETURNS or (word in _FAR and fault.error_code):
         return _finding(supervisor, fault, "MM-1105", detail, "syscall-abi.md §3.3: the only way back is the call gate")
     if fault.error_code == 0:
-        return _finding(supervisor, fault, "MM-1208", detail, "an address is not canonical, or an operand not aligned")
+        return _finding(supervisor, fault, "MM-1208", detail, f"{source}: {_ADDRESS}")
     return _finding(supervisor, fault, "MM-1106", detail, source)
 
 
@@ -102,18 +111,29 @@ def _mnemonic(text: str) -> str:
     return words[0] if words else ""
 
 
-def _explain_page_fault(supervisor: Supervisor, fault: Fault, address: int) -> Finding:
+def _explain_page_fault(supervisor: Supervisor, fault: Fault, address: int, caller: Place | None) -> Finding:
     state = supervisor.memory.state(address)
-    verb = _VERBS.get(fault.access, "touch")
-    what = f"{verb} at {address:#x}"
-    use = f", {state.use}" if state.use else ""
+    what = f"{_VERBS.get(fault.access, 'touch')} at {address:#x}"
+    if state.use and address >= PAGE_SIZE:
+        what += f", {state.use}"
+    if caller is not None:
+        what += f", called from {caller}"
     if address < PAGE_SIZE:
         return _finding(supervisor, fault, "MM-1205", what, "memory.md §6: page 0 is never present")
+    if _is_below_stacks(supervisor, address):
+        what += ", just below the ring-3 stacks: a stack overflowed"
     if not supervisor.mmram.touches(address, 1):
-        return _explain_outside(supervisor, fault, state, f"{what}{use}")
+        return _explain_outside(supervisor, fault, state, what)
     if state.attributes & Attribute.RP:
-        return _finding(supervisor, fault, "MM-1206", f"{what}{use}", "memory.md §4: the page is not present")
-    return _explain_present(supervisor, fault, state, f"{what}{use}")
+        return _finding(supervisor, fault, "MM-1206", what, "memory.md §4: the page is not present")
+    return _explain_present(supervisor, fault, state, what)
+
+
+def _is_below_stacks(supervisor: Supervisor, address: int) -> bool:
+    """Whether a stack that grew beyond all ring-3 stacks would touch the address; nothing guards their end."""
+    base = supervisor.stacks.base
+    rsp = supervisor.processor.registers().rsp
+    return base - PAGE_SIZE <= address < base and abs(rsp - address) < PAGE_SIZE
 
 
 def _explain_present(supervisor: Supervisor, fault: Fault, state: PageState, what: str) -> Finding:
@@ -123,14 +143,20 @@ def _explain_present(supervisor: Supervisor, fault: Fault, state: PageState, wha
         return _finding(supervisor, fault, "MM-1204", what, "memory.md §4: the page is not executable")
     if fault.access is Access.WRITE and state.attributes & Attribute.RO:
         return _finding(supervisor, fault, "MM-1203", what, "memory.md §4: the page is read-only")
-    return _finding(supervisor, fault, "MM-1209", what, "the instruction is not one that this tool carries out")
+    return _finding(
+        supervisor,
+        fault,
+        "MM-1209",
+        what,
+        "memory.md §7: the page is open, but the instruction is not one that this tool carries out",
+    )
 
 
 def _explain_outside(supervisor: Supervisor, fault: Fault, state: PageState, what: str) -> Finding:
     if not state.attributes & Attribute.RP:
         return _explain_present(supervisor, fault, state, what)
     if state.bank is None:
-        return _finding(supervisor, fault, "MM-1207", what, "nothing answers at that address")
+        return _finding(supervisor, fault, "MM-1207", what, "memory.md §7: there is nothing at that address")
     if state.bank.backing is None:
         detail = f"{what}, device {state.bank.name}"
         return _finding(supervisor, fault, "MM-1207", detail, "memory.md §7: no MMIO resource descriptor HOB covers it")

@@ -13,7 +13,7 @@ class Place:
     """A place in a driver's image.
 
     Attributes:
-        driver: Name of the driver, or empty outside all images.
+        driver: Name of the driver; outside all images, of the one whose routine was running, or empty.
         address: Physical address.
         offset: Offset in the image in bytes, or None outside all images.
         symbol: ``name+0x..`` where symbols are known, or empty.

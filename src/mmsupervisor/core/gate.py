@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from mmsupervisor.abi.system_calls import (
+    FIRST_SUPERVISOR_CALL,
     SYSTEM_CALLS,
     Kind,
     NonZero,
@@ -123,12 +124,14 @@ class SystemCallGate:
         if declaration is None:
             name, status = f"{call.number:#x}", Status.INVALID_PARAMETER
             detail = f"system call {name} does not exist"
+            source = "syscall-abi.md §7.1" if call.number < FIRST_SUPERVISOR_CALL else "syscall-abi.md §7.2"
         else:
             name, status = declaration.name, declaration.failures[0][0]
             detail = f"{name}: {declaration.support.value}"
+            source = declaration.source
         arguments = tuple(Hex(value) for value in call.arguments)
         self._supervisor.log.emit(SystemCallMade(name, arguments, "", None))
-        rule = f"syscall-abi.md §7: {status_name(status)} is fatal"
+        rule = f"{source}: {status_name(status)} is fatal"
         return self._supervisor.die(make_finding("MM-1003", detail, place=place, rule=rule, status=status))
 
     def _emit(self, declaration: SystemCallDeclaration, call: SystemCall, result: int | None) -> None:

@@ -65,6 +65,9 @@ class PageServices:
         records: The memory map by address; None outside MMRAM.
         protecting: Whether attributes are applied at once. False until the core is initialised: before
             that everything is open, and lock-down applies what the map says.
+        guarded_types: Types whose allocations get a page that is not present before and after them
+            (docs/reference/memory.md §6); set by the memory protection HOB.
+        guards: Addresses of these pages.
     """
 
     def __init__(self, memory: PhysicalMemory, mmram: Mmram) -> None:
@@ -72,6 +75,8 @@ class PageServices:
         self._memory = memory
         self.records: IntervalMap[PageRecord | None] = IntervalMap(memory.pages.limit, None)
         self.protecting = False
+        self.guarded_types: frozenset[PageType] = frozenset()
+        self.guards: set[int] = set()
         for region in mmram.ranges:
             if region.is_free:
                 self.records.update(region.physical_start, range_end(region), lambda _: _FREE)
@@ -112,6 +117,8 @@ class PageServices:
         Raises:
             CoreError: INVALID_PARAMETER for another kind, OUT_OF_RESOURCES, NOT_FOUND for a wanted address.
         """
+        if kind != AllocateType.ADDRESS and pages and page_type in self.guarded_types:
+            return self._allocate_guarded(pages, page_type, owner, use, limit=address if kind else self.records.limit)
         size = pages << PAGE_SHIFT
         if kind == AllocateType.ADDRESS:
             base = self._wanted(address, size)
@@ -126,6 +133,50 @@ class PageServices:
             if self.protecting:
                 self.protect(base, size, page_type, owner)
         return base
+
+    def _allocate_guarded(self, pages: int, page_type: PageType, owner: Owner, use: str, *, limit: int) -> int:
+        """Allocate pages with a guard page on either side; raises as :meth:`allocate` does."""
+        size = (pages + 2) << PAGE_SHIFT
+        start = self._highest(size, limit)
+        record = PageRecord(page_type, owner)
+        self.records.update(start, start + size, lambda _: record)
+        base, end = start + PAGE_SIZE, start + size - PAGE_SIZE
+        self._memory.set_use(base, end - base, use)
+        if self.protecting:
+            self.protect(base, end - base, page_type, owner)
+        self._set_guard(start)
+        self._set_guard(end)
+        return base
+
+    def _set_guard(self, page: int) -> None:
+        self.guards.add(page)
+        self._memory.set_use(page, PAGE_SIZE, "guard page")
+        self._memory.set_attributes(page, PAGE_SIZE, Attribute.RP)
+
+    def _with_guards(self, address: int, size: int) -> tuple[int, int]:
+        """Return what is really freed where guards stand around: the guards too, but not the new ones.
+
+        Where pages of the same allocation stay beside the freed ones, the outermost freed page becomes their guard.
+        """
+        start, end = address, address + size
+        if self._is_held(start - PAGE_SIZE):
+            self._set_guard(start)
+            start += PAGE_SIZE
+        elif start - PAGE_SIZE in self.guards:
+            start -= PAGE_SIZE
+        if self._is_held(end):
+            if end > start:
+                self._set_guard(end - PAGE_SIZE)
+                end -= PAGE_SIZE
+        elif end in self.guards:
+            end += PAGE_SIZE
+        self.guards -= set(range(start, end, PAGE_SIZE))
+        return start, max(end - start, 0)
+
+    def _is_held(self, page: int) -> bool:
+        """Whether a page is allocated, of a guarded type, and no guard itself."""
+        record = self.records[page]
+        return record is not None and record.type in self.guarded_types and page not in self.guards
 
     def _highest(self, size: int, limit: int) -> int:
         best = None
@@ -164,6 +215,8 @@ class PageServices:
             raise CoreError(Status.NOT_FOUND, f"{pages} pages at {address:#x} are not allocated")
         if any(piece.value is not None and piece.value.owner is not owner for piece in pieces):
             return False
+        if self.guards and pieces[0].value is not None and pieces[0].value.type in self.guarded_types:
+            address, size = self._with_guards(address, size)
         self.records.update(address, address + size, lambda _: _FREE)
         self._memory.set_use(address, size, "free MMRAM")
         if self.protecting:
@@ -179,13 +232,18 @@ class PageServices:
 
     def protect_all(self) -> None:
         """Apply the whole map, as lock-down does, and apply every later change at once."""
+        self._protect_records()
+        for page in sorted(self.guards):
+            self._memory.set_attributes(page, PAGE_SIZE, Attribute.RP)
+        self.protecting = True
+
+    def _protect_records(self) -> None:
         for piece in list(self.records):
             if piece.value is None:
                 continue
             self.protect(piece.start, piece.size, piece.value.type, piece.value.owner)
             if piece.value.free:
                 self._memory.set_use(piece.start, piece.size, "free MMRAM")
-        self.protecting = True
 
 
 class SupervisorPool:

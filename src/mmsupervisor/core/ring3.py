@@ -26,6 +26,7 @@ _REGISTER_ARGUMENTS = 4
 _SHADOW_SPACE = 0x20
 _SYSCALL_SIZE = 2
 _SCANNED_SLOTS = 128
+_BUDGET_RULE = "architecture.md, How a run flows: the processor's budget"
 
 
 class ProcessorDiedError(Exception):
@@ -115,7 +116,7 @@ class Ring3:
                     supervisor.log.offset = None
                     driver = supervisor.log.driver
                     detail = "did not return to ring 0 within its budget of instructions"
-                    raise supervisor.die(make_finding("MM-1301", detail, subject=driver))
+                    raise supervisor.die(make_finding("MM-1301", detail, subject=driver, rule=_BUDGET_RULE))
                 case Died():
                     raise ProcessorDiedError(exit_.reason)
 
@@ -128,7 +129,16 @@ class Ring3:
             self._supervisor.rip = fault.rip
         else:
             self._locate(fault.rip, rsp)
-        return explain_fault(self._supervisor, fault, returned_by_ret=by_ret)
+        return explain_fault(self._supervisor, fault, returned_by_ret=by_ret, caller=self._called_from(fault, rsp))
+
+    def _called_from(self, fault: Fault, rsp: int) -> Place | None:
+        """Where the call stands that led to an address outside all images, if it was a call."""
+        modules, memory = self._supervisor.modules, self._supervisor.memory
+        if fault.rip != fault.address or memory.state(rsp).bank is None:
+            return None
+        address = memory.read_u64(rsp)
+        module = modules.find(address)
+        return module.place(address) if module and self._follows_call(address) else None
 
     def _locate(self, rip: int, rsp: int) -> None:
         """Let events and findings belong to the code at an address, or to the driver for which the broker runs it."""
@@ -139,7 +149,8 @@ class Ring3:
             caller = self._find_caller(rsp)
             if caller:
                 module, rip = self._owner, caller
-        supervisor.place = module.place(rip) if module else Place("", rip)
+        driver = self._owner.name if self._owner else ""
+        supervisor.place = module.place(rip) if module else Place(driver, rip)
         supervisor.log.driver = supervisor.place.driver
         supervisor.log.offset = supervisor.place.offset
 

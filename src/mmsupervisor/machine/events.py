@@ -9,6 +9,7 @@ itself out of it by ``canonical = False``.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ class Event:
 
     def __init_subclass__(cls) -> None:
         """Refuse a field that would hide a part of the position in a flat record."""
-        clash = _POSITION_FIELDS & set(cls.__dict__.get("__annotations__", ()))
+        clash = _POSITION_FIELDS & set(inspect.get_annotations(cls))
         if clash:
             raise TypeError(f"{cls.__name__}: a field may not be called {', '.join(sorted(clash))}")
 
