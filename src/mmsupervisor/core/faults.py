@@ -27,6 +27,7 @@ _PRIVILEGED_WORDS = (
 )
 _PRIVILEGED = frozenset(_PRIVILEGED_WORDS.split())
 
+_NOT_CARRIED_OUT = "memory.md §7: the page is open, but this tool does not carry out the instruction"
 _ADDRESS = "an address is not canonical, or an operand not aligned"
 
 _VERBS = {Access.READ: "read", Access.WRITE: "write", Access.EXECUTE: "execute"}
@@ -42,7 +43,7 @@ def explain_fault(
         fault: The exception.
         returned_by_ret: Whether the stack pointer shows that the routine popped the garbage slot below which
             ring 3 was entered: it returned by RET.
-        caller: Where the call returns to that led to code outside all images, if it is known.
+        caller: What follows the call that led outside all images, if there was one.
     """
     if returned_by_ret:
         return _explain_return(supervisor, fault)
@@ -117,7 +118,7 @@ def _explain_page_fault(supervisor: Supervisor, fault: Fault, address: int, call
     if state.use and address >= PAGE_SIZE:
         what += f", {state.use}"
     if caller is not None:
-        what += f", called from {caller}"
+        what += f", called just before {caller}"
     if address < PAGE_SIZE:
         return _finding(supervisor, fault, "MM-1205", what, "memory.md §6: page 0 is never present")
     if _is_below_stacks(supervisor, address):

@@ -25,7 +25,7 @@ class Place:
     symbol: str = ""
 
     def __str__(self) -> str:
-        """``Driver+0x1234 (symbol+0x10)``, or the bare address."""
+        """``Driver+0x1234 (symbol+0x10)``; outside all images the address."""
         if self.offset is None:
             where = f"{self.address:#x} (in no image)"
             return f"{self.driver}, at {where}" if self.driver else where

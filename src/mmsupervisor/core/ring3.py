@@ -132,7 +132,7 @@ class Ring3:
         return explain_fault(self._supervisor, fault, returned_by_ret=by_ret, caller=self._called_from(fault, rsp))
 
     def _called_from(self, fault: Fault, rsp: int) -> Place | None:
-        """Where the call stands that led to an address outside all images, if it was a call."""
+        """Return what follows the call that led to an address outside all images, or None if it was no call."""
         modules, memory = self._supervisor.modules, self._supervisor.memory
         if fault.rip != fault.address or memory.state(rsp).bank is None:
             return None
