@@ -320,6 +320,11 @@ def test_lint_of_entries(entries, kind):
     assert kind in lint_kinds(policy_of(*entries))
 
 
+def test_ranges_that_just_fit():
+    assert lint_kinds(policy_of(IoEntry(0xFFFF, 1, 3))).isdisjoint({Lint.RUNS_OUT, Lint.EMPTY})
+    assert lint_kinds(policy_of(MsrEntry(0xFFFF_FFFE, 1, 3))).isdisjoint({Lint.WRAPS, Lint.EMPTY})
+
+
 def test_an_entry_that_is_reached_only_by_a_wide_access_is_not_unreachable():
     assert Lint.UNREACHABLE not in lint_kinds(policy_of(IoEntry(4, 2, STRICT | 1), IoEntry(4, 2, 1)))
     assert Lint.UNREACHABLE not in lint_kinds(policy_of(IoEntry(4, 4, 1), IoEntry(7, 2, 1)))

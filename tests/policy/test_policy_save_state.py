@@ -155,6 +155,13 @@ def test_conditions_that_nothing_tests_for(condition, io):
     assert (decision.status, decision.surprises) == (DENIED, (Surprise.CONDITION_NEVER_MET,))
 
 
+@pytest.mark.parametrize("io_type", [IoType.INPUT, IoType.STRING, IoType.REP_PREFIX, 0, 6])
+def test_only_a_plain_output_trap_meets_the_condition(io_type):
+    trap = IoTrap(io_type, 2)
+    assert decide_save_state_read(default_policy(), RAX, 1, trap).reason is Reason.CONDITION_UNMET
+    assert decide_save_state_read(default_policy(), IO, 24, trap).reason is Reason.RAX_REFUSED
+
+
 def test_an_honest_unmet_condition_is_no_surprise():
     assert decide_save_state_read(default_policy(), RAX, 1, IN8).surprises == ()
     io_rd = policy_of(ALLOW, (SaveStateField.RAX, COND, 1))

@@ -94,7 +94,9 @@ class LegacyPolicy:
 
 
 def read_legacy_blob(data: bytes, file: str = "policy", allowance: Allowance | None = None) -> LegacyPolicy:
-    """Read a legacy blob; all four of the tool's refusals of an entry or an offset are refusals here.
+    """Read a legacy blob. What the tool refuses in offsets, lists and descriptor headers is refused here.
+
+    Taken although the tool refuses it: attributes above 0x3F, and lists that do not add up to Size.
 
     Args:
         data: The blob. Bytes after its Size are kept.
