@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from mmsupervisor import prebuilt
-from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.modules import BROKER_GUID, Symbols
 from mmsupervisor.ipl.interfaces import CoreImage
 from mmsupervisor.pi.container import Image
 from mmsupervisor.pi.errors import FormatError
@@ -14,6 +14,7 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.pe import parse_pe
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume import FFS2_GUID, FFS3_GUID, File, FileType, SectionType, Volume, files, volumes
+from mmsupervisor.platform.sample import broker_volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,14 @@ class Firmware:
         sha256: SHA-256 of the image, hexadecimal.
         volumes: Visible volumes, in order.
         core: The core's image, or None.
+        brings_broker: Whether the image has a broker of its own; ours is added in a volume where it has not.
     """
 
     name: str
     sha256: str
     volumes: tuple[VisibleVolume, ...]
     core: CoreImage | None
+    brings_broker: bool
 
 
 def read_firmware(image: Image, data: bytes, name: str) -> Firmware:
@@ -55,7 +58,11 @@ def read_firmware(image: Image, data: bytes, name: str) -> Firmware:
         name: For reports.
     """
     visible = tuple(_visible(image))
-    return Firmware(name, hashlib.sha256(data).hexdigest(), visible, _find_core(image))
+    core = _find_core(image)
+    brings_broker = any(place.node.guid == BROKER_GUID for place in files(image, FileType.MM_STANDALONE))
+    if core is not None and not brings_broker:
+        visible += (VisibleVolume("our broker", broker_volume()),)
+    return Firmware(name, hashlib.sha256(data).hexdigest(), visible, core, brings_broker)
 
 
 def _visible(image: Image) -> list[VisibleVolume]:

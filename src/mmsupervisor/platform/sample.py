@@ -22,8 +22,31 @@ POLICY_GUID = known_guid("gMmSupervisorPolicyFileGuid")
 READY_GUID = known_guid("gMmRing3HandlerReadyProtocol")
 BROKER_NAME = "MmSupervisorRing3Broker"
 
-GOOD_DRIVERS = ("Echo", "IoMsr")
-"""Drivers of the sample platform, in file order."""
+GOOD_DRIVERS = (
+    "MmSupervisorErrorReport",
+    "Consumer",
+    "Producer",
+    "RunsBefore",
+    "RunsAfter",
+    "Echo",
+    "IoMsr",
+    "CpuIo",
+    "PoolPages",
+    "Protocols",
+    "HandlerReg",
+    "ConfigTable",
+    "HobReader",
+    "Lifecycle",
+    "ApUser",
+    "SaveState",
+    "Sizes",
+    "StatusReturner",
+    "Unblocked",
+)
+"""Drivers of the sample platform, in file order: one for each group of services, and each kind of DEPEX.
+
+The Consumer stands before the Producer on which it depends, so that it has to wait for a second pass.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +122,11 @@ def mm_volume(
     files = [core_file(profile), policy_file(blob), driver_file(broker or shipped(BROKER_NAME))]
     files += [driver_file(driver) for driver in drivers]
     return build_volume(VolumeSpec(tuple(files)))
+
+
+def broker_volume() -> bytes:
+    """Build a volume with nothing but the shipped broker, for images that bring none."""
+    return build_volume(VolumeSpec((driver_file(shipped(BROKER_NAME)),)))
 
 
 def sample_volume(profile: Profile = NEWEST_RELEASE) -> bytes:
