@@ -333,13 +333,18 @@ def test_the_command_is_ready_after_the_tests(machine: Machine) -> None:
     assert machine.log() == []
 
 
-def test_a_missing_compiler_is_one_line_for_a_user_and_installed_for_root(machine: Machine) -> None:
+@pytest.mark.parametrize("compiler", [None, "exit 1"], ids=["no compiler", "no headers"])
+def test_a_missing_compiler_is_one_line_for_a_user_and_installed_for_root(
+    machine: Machine, compiler: str | None
+) -> None:
     machine.run("test", "-x")
     (machine.system / "bin" / "gcc").unlink()
+    if compiler:
+        machine.tool("gcc", compiler)
     machine.log()
     status, _, err = machine.run("test", "-x")
     assert (status, err.count("\n"), machine.log()) == (NO_SETUP, 1, [])
-    assert "install the packages gcc and binutils" in err
+    assert "install the packages gcc binutils libc6-dev" in err
     (machine.system / "uid").write_text("0\n")
     assert machine.run("test", "-x")[0] == 0
-    assert machine.log()[0].endswith("install gcc binutils")
+    assert machine.log()[0].endswith("install gcc binutils libc6-dev")
