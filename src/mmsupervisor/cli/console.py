@@ -37,9 +37,15 @@ def messages() -> Console:
 def _console(stream: IO[str]) -> Console:
     from rich.console import Console
 
+    class Plain(Console):
+        """Leaves a broken pipe to the end of the program; Rich would end it here, with a code of its own."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     is_terminal = stream.isatty()
     width = None if is_terminal or os.environ.get("COLUMNS", "").isdigit() else PIPE_WIDTH
-    console = Console(
+    console = Plain(
         file=stream,
         width=width,
         force_terminal=is_terminal,
@@ -55,10 +61,10 @@ def _console(stream: IO[str]) -> Console:
 def show(console: Console, renderable: RenderableType) -> None:
     """Print, without the blanks that tables fill lines with where the output is no terminal."""
     if console.is_terminal:
-        console.print(renderable)
+        console.print(renderable, crop=False)
         return
     with console.capture() as capture:
-        console.print(renderable)
+        console.print(renderable, crop=False)
     console.file.write("\n".join(line.rstrip() for line in capture.get().split("\n")))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -30,6 +30,7 @@ MOST_PROBLEMS = 10
 """Lines of problems that are shown unless all are asked for."""
 
 _INDENT = 2
+_LONGEST_NAME = 40
 _PAGE = 0x1000
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _KINDS = {
@@ -195,7 +196,7 @@ def _modules(modules: Sequence[ModuleReport]) -> RenderableType:
     is_common = _alignments(modules) == {_PAGE}
     if is_common:
         columns.remove("Align")
-    rows = table(*columns, right=numbers, fold=["Name", "Sections"])
+    rows = table(*columns, right=numbers, fold=_foldable(_names(modules), "Name", "Sections"))
     for module in modules:
         cells = _module_cells(module)
         if is_common:
@@ -230,7 +231,8 @@ def _module_cells(module: ModuleReport) -> dict[str, RenderableType]:
 
 
 def _dependencies(modules: Sequence[ModuleReport]) -> RenderableType:
-    rows = table("Name", "Expression", header=False, fold=["Name", "Expression"])
+    fold = _foldable(_names(modules), "Name", "Expression")
+    rows = table("Name", "Expression", header=False, fold=fold)
     for module in modules:
         dependency = module.dependency
         if dependency is None:
@@ -254,20 +256,31 @@ def _guids(report: ImageReport) -> RenderableType:
     return rows
 
 
+def _names(modules: Sequence[ModuleReport]) -> list[str]:
+    return [plain(module.name) for module in modules]
+
+
+def _foldable(names: Iterable[str], name_column: str, text_column: str) -> list[str]:
+    """Which of two columns may be folded: names only if one is so long that it would leave no room for the rest."""
+    is_long = any(len(name) > _LONGEST_NAME for name in names)
+    return [name_column, text_column] if is_long else [text_column]
+
+
 def _policies(policies: Sequence[PolicyReport]) -> RenderableType:
-    rows = table("Vol", "Size", "Version", "Roots", "Check", right=["Vol", "Size"], fold=["Roots", "Check"])
+    rows = table("Vol", "Size", "Version", "Check", "Roots", right=["Vol", "Size"], fold=["Roots", "Check"])
     for policy in policies:
         roots = ", ".join(f"{root.type} {root.access} {root.entries}" for root in policy.roots)
         check = Text(plain(policy.trouble), style="red") if policy.trouble else Text("passes", style="green")
-        rows.add_row(str(policy.volume), f"{policy.size:,}", policy.version, roots, check)
+        rows.add_row(str(policy.volume), f"{policy.size:,}", policy.version, check, roots)
     return rows
 
 
 def _remarks(report: ImageReport) -> RenderableType:
-    rows = table("Severity", "Check", "Module", "Text", header=False, fold=["Module", "Text"])
+    rows = table("Severity", "Check", "Text", header=False, fold=["Text"])
     for remark in report.remarks:
         severity = Text(remark.severity.value, style=_STYLES[remark.severity])
-        rows.add_row(severity, remark.check, Text(plain(remark.module or "")), Text(plain(remark.text)))
+        text = f"{remark.module}: {remark.text}" if remark.module else remark.text
+        rows.add_row(severity, remark.check, Text(plain(text)))
     return rows
 
 
@@ -294,7 +307,8 @@ def _problems(problems: Sequence[ProblemReport], view: View) -> RenderableType:
 
 
 def _files(volume: VolumeReport) -> RenderableType:
-    rows = table("Offset", "Size", "Type", "Name", "Sections", right=["Offset", "Size"], fold=["Name", "Sections"])
+    fold = _foldable(map(_file_name, volume.files), "Name", "Sections")
+    rows = table("Offset", "Size", "Type", "Name", "Sections", right=["Offset", "Size"], fold=fold)
     for file in volume.files:
         state = "" if file.state == "DATA_VALID" else f" [{file.state.lower()}]"
         rows.add_row(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmsupervisor.inventory.model import DependencyReport
-from mmsupervisor.pi.depex import Depex, Opcode, can_be_true, can_be_true_without, evaluate, parse_depex
+from mmsupervisor.pi.depex import Depex, Reason, can_be_true, can_be_true_without, evaluate, parse_depex
 from mmsupervisor.pi.errors import LimitError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
@@ -106,8 +106,7 @@ def _why_never(depex: Depex) -> tuple[str, ...]:
     if verdict.misplaced:
         return tuple(f"BEFORE or AFTER at {at:#x} is not the first opcode" for at in verdict.misplaced)
     if not can_be_true(depex):
-        at_end = any(instruction.code == Opcode.END for instruction in depex.instructions)
-        return ("it is false whatever is installed" if at_end and not verdict.value else verdict.reason.value,)
+        return ("it is false whatever is installed" if verdict.reason is Reason.END else verdict.reason.value,)
     if can_be_true(depex, dict.fromkeys(DXE_ONLY, False)):
         return ()
     needed = [guid for guid in depex.pushed if guid in DXE_ONLY and not can_be_true_without(depex, guid)]

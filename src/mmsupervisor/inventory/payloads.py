@@ -54,6 +54,8 @@ def write_payloads(report: ImageReport, folder: Path, *, overwrite: bool = False
         OutputError: a file is in the way, or cannot be written.
     """
     planned = [(folder / name, payload) for name, payload in file_names(report.payloads)]
+    if not planned:
+        return ()
     if not overwrite:
         for path, _ in planned:
             if os.path.lexists(path):
@@ -114,4 +116,8 @@ def _put(scratch: Path, path: Path) -> None:
         # No hard links on this file system: the name is claimed first, then replaced.
         with path.open("xb"):
             pass
-        scratch.replace(path)
+        try:
+            scratch.replace(path)
+        except OSError:
+            path.unlink()
+            raise

@@ -1,0 +1,236 @@
+"""``mmsup info``: its text, its JSON, its exit codes, its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mmsupervisor.cli import info
+from mmsupervisor.cli.exit_codes import ExitCode
+from mmsupervisor.cli.main import main
+from mmsupervisor.inventory.survey import survey
+from mmsupervisor.pi.limits import Limits
+from mmsupervisor.pi.volume import FileType
+from mmsupervisor.pi.volume.build import FileSpec
+from mmsupervisor.pi.volume.build_section import build_guided_section, build_section, build_ui_section, join_sections
+from mmsupervisor.pi.volume.encapsulation import BROTLI_GUID
+from tests.cli.running import mmsup
+from tests.inventory import mm_images as mm
+from tests.support.ovmf import Ovmf
+
+GOLDEN = Path(__file__).resolve().parent / "golden"
+SECBOOT = "OVMF_CODE_4M.secboot.fd"
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, ["info", *map(str, words)])
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Path:
+    path = tmp_path / "supervised.fd"
+    path.write_bytes(mm.volume(*mm.whole(), mm.driver("IoMsr", depex=mm.TRUE), mm.driver("Sizes", type_=FileType.MM)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("golden", "options"), [("info-secboot.txt", []), ("info-secboot-all.txt", ["--all", "--guids"])]
+)
+def test_text_of_the_secure_boot_image_in_a_pipe(ovmf: Ovmf, golden: str, options: list[str]) -> None:
+    folder = ovmf.path(SECBOOT).parent
+    done = mmsup("info", *options, SECBOOT, cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    expected = (GOLDEN / golden).read_text(encoding="utf-8")
+    if ovmf.sha256(SECBOOT) not in expected:
+        pytest.fail("the text is of Debian 12's ovmf 2022.11-6+deb12u2; look it through for this release")
+    assert done.stdout == expected
+
+
+def test_the_text_of_the_readme_is_true(ovmf: Ovmf) -> None:
+    """What the README shows is lines of the real output, in their order; a line of dots stands for what is left out."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    block = readme.split("## A real run", 1)[1].split("    $ mmsup info", 1)[1].split("\n\nEvery", 1)[0]
+    shown = [line[4:] for line in block.splitlines()[1:] if line.strip() and line.strip() != "..."]
+    rest = iter((GOLDEN / "info-secboot.txt").read_text(encoding="utf-8").splitlines())
+    assert len(shown) > 15
+    missing = [line for line in shown if line not in rest]
+    assert missing == []
+
+
+def test_default_text_fits_100_columns(ovmf: Ovmf, supervised: Path) -> None:
+    for path in (*ovmf.files(), supervised):
+        lines = run(path).output.splitlines()[1:]
+        assert max(map(len, lines)) <= 100
+        assert not [line for line in lines if line != line.rstrip()]
+
+
+def test_text_of_a_supervised_image(supervised: Path) -> None:
+    result = run(supervised)
+    assert result.exit_code == 0
+    text = " ".join(result.output.split())
+    for words in (
+        "MM Supervisor core, ring-3 broker, 1 policy, 2 MM_STANDALONE drivers",
+        "1 traditional SMM driver",
+        "IO deny 2, MSR deny 13, INSTRUCTION allow 3, SAVE_STATE allow 2, MEM deny 0",
+        "passes",
+        "error C4 IoMsr: its dependencies are true without the broker",
+        "note traditional a traditional SMM driver needs conversion",
+    ):
+        assert words in text, text
+
+
+def test_all_lists_every_file(ovmf: Ovmf) -> None:
+    path = ovmf.path(SECBOOT)
+    short, full = run(path).output, run("--all", path).output
+    names = [file.name for volume in survey(path).volumes for file in volume.files if file.name]
+    assert len(names) > 100
+    assert all(name in full for name in names)
+    assert "DxeCore" not in short
+
+
+def test_guids_lists_them(ovmf: Ovmf) -> None:
+    path = ovmf.path(SECBOOT)
+    full = run("--guids", path).output
+    for module in survey(path).modules:
+        assert f"{module.guid}  {module.name}" in full
+    assert "13A3F0F6-264A-3EF0-F2E0-DEC512342F34  gEfiPcdProtocolGuid" in full
+
+
+def test_hostile_names_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    sections = [build_section(0x10, b"MZ"), build_ui_section("evil\x1b]0;x\a[red]b[/red]\u202e")]
+    path = tmp_path / "evil.fd"
+    path.write_bytes(mm.volume(FileSpec(mm.HOLDER, FileType.MM_STANDALONE, join_sections(sections))))
+    for options in ([], ["--all", "--guids"]):
+        text = run(*options, path).output
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "evil\\x1b]0;x\\x07[red]" in "".join(line.strip() for line in text.split())
+
+
+def test_json_is_one_document_for_all_images(ovmf: Ovmf, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.fd"
+    result = run("--json", ovmf.path(SECBOOT), gone, ovmf.path("OVMF_VARS_4M.fd"))
+    document = json.loads(result.stdout)
+    assert document["schema"] == "mmsupervisor.info/1"
+    assert [image["kind"] for image in document["images"]] == ["flash image", "variable store"]
+    assert document["failures"] == [{"name": str(gone), "error": f"{gone}: No such file or directory"}]
+    assert result.stderr == f"mmsup: {gone}: No such file or directory\n"
+    assert result.exit_code == ExitCode.UNREADABLE
+
+
+def test_a_failing_image_does_not_stop_the_others(ovmf: Ovmf, tmp_path: Path) -> None:
+    text = tmp_path / "text.inf"
+    text.write_text("[Defines]\n")
+    result = run(tmp_path / "gone.fd", ovmf.path("OVMF_CODE_4M.fd"), tmp_path, text)
+    assert result.exit_code == ExitCode.UNREADABLE
+    assert result.stderr.splitlines() == [
+        f"mmsup: {tmp_path}/gone.fd: No such file or directory",
+        f"mmsup: {tmp_path}: Is a directory",
+    ]
+    assert "no MM drivers in this image" in result.stdout
+    assert "no firmware: there is nothing in it for management mode" in result.stdout
+
+
+def test_an_internal_error_in_one_image_does_not_stop_the_others(
+    ovmf: Ovmf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_on_vars(path: Path) -> object:
+        if "VARS" in path.name:
+            raise ZeroDivisionError("planted")
+        return survey(path)
+
+    monkeypatch.setattr(info, "survey", fail_on_vars)
+    result = run(ovmf.path("OVMF_VARS_4M.fd"), ovmf.path("OVMF_CODE_4M.fd"))
+    assert result.exit_code == ExitCode.INTERNAL_ERROR
+    assert "no MM drivers in this image" in result.stdout
+
+
+def code_of(path: Path, data: bytes) -> int:
+    path.write_bytes(data)
+    result = run(path)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code
+
+
+def test_exit_codes(ovmf: Ovmf, tmp_path: Path, supervised: Path) -> None:
+    for path in ovmf.files():
+        assert run(path).exit_code == ExitCode.OK
+    path = tmp_path / "image.fd"
+    data = supervised.read_bytes()
+    assert code_of(path, data[: len(data) // 2]) == ExitCode.MALFORMED
+    assert code_of(path, b"") == ExitCode.MALFORMED
+    assert code_of(path, bytes(range(256)) * 20) == ExitCode.MALFORMED
+    assert code_of(path, b"\xff" * 4096) == ExitCode.MALFORMED
+
+
+def test_an_input_beyond_the_limits_is_5(supervised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "survey", lambda path: survey(path, Limits(items=3)))
+    result = run(supervised)
+    assert result.exit_code == ExitCode.LIMIT
+    assert result.stderr.count("\n") == 1
+    monkeypatch.setattr(info, "survey", lambda path: survey(path, Limits(expanded_bytes=10)))
+    supervised.write_bytes(mm.volume(mm.nested(mm.volume(*mm.whole()))))
+    result = run(supervised)
+    assert result.exit_code == ExitCode.LIMIT
+    assert "could not be opened" in result.stdout
+
+
+def test_a_missing_library_is_6_only_if_nothing_could_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "brotli", None)
+    packed = FileSpec(
+        mm.HOLDER, FileType.FIRMWARE_VOLUME_IMAGE, build_guided_section(BROTLI_GUID, bytes(64), attributes=1)
+    )
+    path = tmp_path / "image.fd"
+    assert code_of(path, mm.volume(packed)) == ExitCode.MISSING_LIBRARY
+    text = run(path).output
+    assert "missing library" in text
+    assert "mmsupervisor[brotli]" in text
+    assert "no MM drivers in what could be opened" in text
+    assert code_of(path, mm.volume(packed, mm.driver("Echo"))) == ExitCode.OK
+
+
+def test_extract_writes_and_says_so(ovmf: Ovmf, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = run("--extract", folder, ovmf.path(SECBOOT))
+    assert result.exit_code == ExitCode.OK
+    files = sorted(path.name for path in folder.iterdir())
+    assert len(files) == 15
+    assert all(f"{folder}/{name}" in result.output for name in files)
+    assert "69c2d29ec4fb1f3a465ac32662ad44cbe2029b125a70b32aabfcb03f4487" in result.output
+    again = run("--extract", folder, ovmf.path(SECBOOT))
+    assert again.exit_code == ExitCode.UNREADABLE
+    assert "is there already; nothing was written (--force replaces files)" in again.stderr
+    assert run("--extract", folder, "--force", ovmf.path(SECBOOT)).exit_code == ExitCode.OK
+    assert run(folder / "VariableSmm.efi").exit_code == ExitCode.OK
+
+
+def test_extract_of_several_images_goes_to_folders_of_their_own(ovmf: Ovmf, tmp_path: Path) -> None:
+    images = [ovmf.path(SECBOOT), ovmf.path("OVMF_CODE.secboot.fd"), ovmf.path(SECBOOT), ovmf.path("OVMF_VARS.fd")]
+    result = run("--extract", tmp_path / "out", *images)
+    assert result.exit_code == ExitCode.OK
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "OVMF_CODE.secboot.fd",
+        SECBOOT,
+        f"{SECBOOT}-2",
+    ]
+    assert "Nothing was written" in result.output
+
+
+def test_extract_with_json_keeps_the_document_clean(ovmf: Ovmf, tmp_path: Path) -> None:
+    result = run("--json", "--extract", tmp_path / "out", ovmf.path(SECBOOT))
+    assert json.loads(result.stdout)["failures"] == []
+    assert result.stderr.count("mmsup: wrote ") == 15
+
+
+@pytest.mark.parametrize("cut", [0, 1, 0x37, 0x78, 0x1000, 0x2FFFF])
+def test_cuts_of_a_real_image_end_in_a_report_or_a_line(ovmf: Ovmf, tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "cut.fd"
+    path.write_bytes(ovmf.path(SECBOOT).read_bytes()[:cut])
+    done = mmsup("info", path)
+    assert done.returncode == ExitCode.MALFORMED
+    assert done.stderr == ""
+    assert "Traceback" not in done.stdout

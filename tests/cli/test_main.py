@@ -1,0 +1,194 @@
+"""The command line as a whole: help, imports, streams, ends."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mmsupervisor import __version__
+from mmsupervisor.cli import console
+from mmsupervisor.cli import main as entry
+from mmsupervisor.cli.main import COMMANDS, CommandEntry, main
+from tests.cli.running import arguments, environment, mmsup
+from tests.support.ovmf import Ovmf
+
+HEAVY = (
+    "rich",
+    "unicorn",
+    "iced_x86",
+    "json",
+    "mmsupervisor.inventory",
+    "mmsupervisor.core",
+    "mmsupervisor.pi.pe",
+)
+
+
+def test_help_teaches() -> None:
+    for flag in ("-h", "--help"):
+        result = CliRunner().invoke(main, [flag])
+        assert result.exit_code == 0
+        assert "Examples:" in result.output
+        assert "docs/exit-codes.md" in result.output
+        assert all(f"  {name}" in result.output and command.line in result.output for name, command in COMMANDS.items())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_exists_and_teaches(name: str) -> None:
+    command = import_module(COMMANDS[name].module).command
+    assert isinstance(command, click.Command)
+    assert command.name == name
+    result = CliRunner().invoke(main, [name, "-h"])
+    assert result.exit_code == 0
+    assert "Examples:" in result.output
+    assert max(map(len, result.output.splitlines())) <= 110
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+def test_help_imports_little() -> None:
+    script = "import sys; from mmsupervisor.cli.main import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment()
+    )
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "click" in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_version_and_usage() -> None:
+    assert mmsup("--version").stdout.strip() == f"mmsup, version {__version__}"
+    for words in (["nonsense"], ["--nonsense"], ["info"], ["info", "--nonsense", "x"], ["info", "--force", "x"]):
+        done = mmsup(*words)
+        assert done.returncode == 2, words
+        assert done.stdout == ""
+        assert "Usage:" in done.stderr
+
+
+def test_an_internal_error_is_one_line_and_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(entry.COMMANDS, "broken", CommandEntry("tests.cli.test_main", "x"))
+    monkeypatch.setattr(
+        sys.modules[__name__], "command", click.Command("broken", callback=lambda: 1 / 0), raising=False
+    )
+    monkeypatch.setattr(entry, "import_module", lambda _: sys.modules[__name__])
+    result = CliRunner().invoke(main, ["broken"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("mmsup: internal error: ZeroDivisionError: division by zero; set MMSUP_DEBUG=1")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_command_of_the_wrong_sort_is_an_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(entry.COMMANDS, "broken", CommandEntry("tests.cli.running", "x"))
+    monkeypatch.setattr("tests.cli.running.command", 1, raising=False)
+    assert CliRunner().invoke(main, ["broken"]).exit_code == 1
+
+
+def test_a_reader_that_goes_away_is_no_noise(ovmf: Ovmf) -> None:
+    image = ovmf.path("OVMF_CODE_4M.secboot.fd")
+    process = subprocess.Popen(
+        arguments("info", "--all", *[image] * 3), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    noise = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 141
+    assert noise == b""
+
+
+def test_ctrl_c_is_130_without_a_traceback(tmp_path: Path) -> None:
+    # Opening a FIFO that nobody writes to waits until the signal comes.
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(arguments("info", fifo), stderr=subprocess.PIPE, env=environment())
+    assert process.stderr is not None
+    wait_until_it_sleeps(process.pid)
+    process.send_signal(signal.SIGINT)
+    noise = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 130
+    assert noise == b"\n"
+
+
+def wait_until_it_sleeps(pid: int) -> None:
+    """Until the process waits for the FIFO: it spends no more processor time."""
+    last, since = "", time.monotonic()
+    deadline = since + 60
+    while time.monotonic() < deadline:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        state, spent = fields[0], ".".join(fields[11:13])
+        if spent != last or state != "S":
+            last, since = spent, time.monotonic()
+        elif time.monotonic() - since > 1.0:
+            return
+        time.sleep(0.05)
+    pytest.fail("the command never waited")
+
+
+def in_terminal(*words: str | os.PathLike[str], **changes: str) -> str:
+    """Run with all streams on a pseudo-terminal and return what it shows."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        arguments(*words),
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        env=environment(TERM="xterm-256color", COLUMNS="110", **changes),
+    )
+    os.close(child)
+    shown = bytearray()
+    while True:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(parent)
+    assert process.wait(60) == 0
+    return shown.decode()
+
+
+def test_colours_are_on_a_terminal_only(ovmf: Ovmf) -> None:
+    image = ovmf.path("OVMF_CODE_4M.fd")
+    assert "\x1b[" in in_terminal("info", image)
+    assert "\x1b[3" not in in_terminal("info", image, NO_COLOR="1")
+    assert "\x1b" not in mmsup("info", image).stdout
+
+
+def test_progress_is_on_a_terminal_only(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with console.progress("reading", is_long=True):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with console.progress("reading\x1b[2J", is_long=False):
+        pass
+    assert capsys.readouterr().err == ""
+    with console.progress("reading\x1b[2J", is_long=True):
+        pass
+    shown = capsys.readouterr().err
+    assert "reading\\x1b[2J" in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_names_that_the_terminal_cannot_say_are_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "Ünïcode\x1b[31m.fd"
+    path.write_bytes(b"text")
+    shown = mmsup("info", path, env=environment(PYTHONIOENCODING="ascii"))
+    assert shown.returncode == 3
+    assert r"\xdcn\xefcode\x1b[31m.fd" in shown.stdout
+    bad = os.fsencode(tmp_path) + b"/\xff.fd"
+    Path(os.fsdecode(bad)).write_bytes(b"text")
+    assert "\\udcff.fd" in mmsup("info", os.fsdecode(bad)).stdout
+    assert "\\udcff.fd" in mmsup("info", os.fsdecode(bad) + "gone").stderr
