@@ -257,6 +257,14 @@ def test_impossible_sizes_end_the_stream_once(size):
     assert [problem.kind for problem in found[1].problems] == [ProblemKind.SECTION_CUT]
 
 
+@pytest.mark.parametrize("size", [0, 4, 7])
+def test_extended_sizes_below_the_large_header_end_the_stream(size):
+    stream = b"\xff\xff\xff\x19" + struct.pack("<I", size) + SECTIONS
+    found, stream_problems = read_sections(Reader(stream, "sample"), Allowance())
+    assert found == ()
+    assert [problem.kind for problem in stream_problems] == [ProblemKind.SECTION_SIZE]
+
+
 def test_items_are_bounded():
     stream = build_section(SectionType.RAW, b"") * 1000
     assert len(sections_of(stream)) == 1000

@@ -266,6 +266,15 @@ def test_the_walk_goes_on_after_overwritten_files():
     assert [file.offset for file in volume.files] == [offsets[2]]
 
 
+def test_the_search_for_the_next_file_passes_what_only_looks_like_one():
+    data, offsets = three_files()
+    spoiled = patched(data, offsets[0], b"\x99" * (offsets[1] + 30 - offsets[0]))
+    # Bytes that could be the state of a sound file, at places where one would stand, without a header around them.
+    for place in range(offsets[0] + 0x40, offsets[1] - 0x40, 0x40):
+        spoiled = patched(spoiled, place + 0x17, b"\xf8")
+    assert [file.offset for file in volume_of(spoiled).files] == [offsets[2]]
+
+
 def test_a_bad_volume_checksum_needs_something_else_that_speaks_for_a_volume():
     bad = patched(PLAIN, 0x2C, b"\x00")
     assert len(image_of(bad).volumes) == 1
