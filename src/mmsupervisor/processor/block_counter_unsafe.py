@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 import platform
-import struct
 import sys
 
 BYTES_PER_INSTRUCTION = 4
 """A block is charged one instruction for this many bytes."""
+
+RUN_CHARGE = 1000
+"""Instructions that a run is charged where Unicorn counts and does not tell how far it came."""
 
 _UNLIMITED = 1 << 62
 
@@ -29,18 +31,23 @@ _CODE_X64_SYSV = bytes.fromhex(
 class BlockCounter:
     """A budget that a block hook uses up.
 
+    Where the host allows no such hook Unicorn counts within each run, and every run is charged a flat number more, so
+    that a loop of system calls comes to an end as well.
+
     Attributes:
-        callback: Address of the hook function, or 0 where the host does not allow one; Unicorn then counts.
-        address: The hook's user data: what is left in bytes, then the address of ``uc_emu_stop``.
+        callback: Address of the hook function, or 0 where Unicorn counts.
+        left: The hook's user data: what is left in bytes (negative once it is spent), then ``uc_emu_stop``.
+        address: Where that lies.
+        run_limit: What Unicorn is to count to in the next run; 0 where the hook counts.
     """
 
     def __init__(self, stop_function: int) -> None:
         """Make the hook; ``stop_function`` ends the emulation."""
         self.callback = 0
-        self._left = (ctypes.c_int64 * 2)(_UNLIMITED, stop_function)
-        self.address = ctypes.addressof(self._left)
-        self._limit = 0
-        if platform.machine() in ("x86_64", "AMD64") and sys.platform != "win32" and struct.calcsize("P") == 8:
+        self.left = (ctypes.c_int64 * 2)(_UNLIMITED, stop_function)
+        self.address = ctypes.addressof(self.left)
+        self.run_limit = 0
+        if platform.machine() in ("x86_64", "AMD64") and sys.platform != "win32":
             self._make_callback()
 
     def _make_callback(self) -> None:
@@ -51,21 +58,23 @@ class BlockCounter:
         self._page[: len(_CODE_X64_SYSV)] = _CODE_X64_SYSV
         self.callback = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
 
-    @property
-    def instruction_limit(self) -> int:
-        """What Unicorn is to count to in one run; 0 where the hook counts."""
-        return self._limit
-
     def set(self, instructions: int) -> None:
         """Allow a number of instructions from now on; 0 for no bound."""
-        self._left[0] = instructions * BYTES_PER_INSTRUCTION if instructions else _UNLIMITED
+        self.left[0] = instructions * BYTES_PER_INSTRUCTION if instructions else _UNLIMITED
         if not self.callback:
-            self._limit = instructions
+            self.run_limit = instructions
 
-    def left(self) -> int:
-        """Return how many instructions may still run."""
-        return max(0, self._left[0] // BYTES_PER_INSTRUCTION)
+    def charge_run(self, ended_by_count: bool) -> None:
+        """Charge a run that Unicorn counted."""
+        if not self.run_limit:
+            return
+        self.run_limit = max(1, self.run_limit - RUN_CHARGE)
+        self.left[0] = -1 if ended_by_count or self.run_limit == 1 else self.run_limit * BYTES_PER_INSTRUCTION
 
-    def spent(self) -> bool:
-        """Return whether nothing is left."""
-        return self._left[0] < 0
+    def save(self) -> tuple[int, int]:
+        """Return what is left, for :meth:`restore`."""
+        return self.left[0], self.run_limit
+
+    def restore(self, saved: tuple[int, int]) -> None:
+        """Go on with what was left."""
+        self.left[0], self.run_limit = saved

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+from iced_x86 import Instruction
 
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access, PhysicalMemory
 from mmsupervisor.processor.exceptions import vector_of_range
 from mmsupervisor.processor.instructions import RegisterFile, decode, is_canonical
 from mmsupervisor.processor.interface import Registers
-
-if TYPE_CHECKING:
-    from iced_x86 import Instruction
+from mmsupervisor.processor.page_map import READ, WRITE, direct_access, ring3_access
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +114,15 @@ class Execution:
         if not (is_canonical(address) and is_canonical(last)):
             raise AddressFault(vector_of_range(self.instruction, self.file.frozen(), address))
         for at in sorted({address, max(address, last & ~PAGE_MASK)}):
-            for single in (Access.READ, Access.WRITE):
-                if access & single and not self._memory.state(at).ring3 & single:
-                    raise MemoryFault(at, single)
+            missing = int(access) & ~ring3_access(self._memory.state(at))
+            if missing:
+                raise MemoryFault(at, Access.READ if missing & READ else Access.WRITE)
 
     def load(self, address: int, width: int) -> Load:
         """Read ``width`` bytes, from memory or devices."""
         value = 0
-        for at, size in self._pieces(address, width, Access.READ):
-            if self._memory.state(at).direct & Access.READ:
+        for at, size in self._pieces(address, width):
+            if direct_access(self._memory.state(at)) & READ:
                 piece = int.from_bytes(self._memory.read(at, size), "little")
             else:
                 piece = (yield Touch(at, size, False, 0)) & (1 << 8 * size) - 1
@@ -131,17 +131,16 @@ class Execution:
 
     def store(self, address: int, width: int, value: int) -> Steps:
         """Write ``width`` bytes, to memory or devices."""
-        for at, size in self._pieces(address, width, Access.WRITE):
+        for at, size in self._pieces(address, width):
             piece = value >> 8 * (at - address) & (1 << 8 * size) - 1
-            if self._memory.state(at).direct & Access.WRITE:
+            if direct_access(self._memory.state(at)) & WRITE:
                 self._memory.write(at, piece.to_bytes(size, "little"))
             else:
                 yield Touch(at, size, True, piece)
 
-    def _pieces(self, address: int, width: int, access: Access) -> list[tuple[int, int]]:
+    def _pieces(self, address: int, width: int) -> list[tuple[int, int]]:
         if width == 16:
-            low = self._pieces(address, 8, access)
-            return low + self._pieces(address + 8, 8, access)
+            return self._pieces(address, 8) + self._pieces(address + 8, 8)
         if (address & PAGE_MASK) + width <= PAGE_SIZE:
             return [(address, width)]
         pieces = []

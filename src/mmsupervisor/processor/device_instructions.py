@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+
+from iced_x86 import EncodingKind, Instruction, MemorySizeExt, Mnemonic, OpKind, Register
 
 from mmsupervisor.machine.memory import Access
 from mmsupervisor.processor import alu
@@ -13,9 +14,6 @@ from mmsupervisor.processor.decoder import AddressFault, Execution, Load, Steps
 from mmsupervisor.processor.exceptions import GENERAL_PROTECTION
 from mmsupervisor.processor.instructions import MASK64, bit_string_offset, register_parts
 from mmsupervisor.processor.string_instructions import STRING_HANDLERS, is_string
-
-if TYPE_CHECKING:
-    from iced_x86 import Instruction
 
 Handler = Callable[[Execution], Steps]
 Binary = Callable[[int, int, int, int], tuple[int, int]]
@@ -41,15 +39,11 @@ _ONLY_FLAGS = {"CMP", "TEST"}
 
 def _memory_operand(instruction: Instruction) -> int:
     """Return the number of the memory operand."""
-    from iced_x86 import OpKind
-
     return next(i for i in range(instruction.op_count) if instruction.op_kind(i) == OpKind.MEMORY)
 
 
 def _address(execution: Execution) -> int:
     """Return the address of the explicit memory operand; segments have base 0 in 64-bit mode here."""
-    from iced_x86 import Register
-
     instruction, file = execution.instruction, execution.file
     address = instruction.memory_displacement
     parts = register_parts()
@@ -64,15 +58,11 @@ def _address(execution: Execution) -> int:
 
 
 def _width(instruction: Instruction) -> int:
-    from iced_x86 import MemorySizeExt
-
     return MemorySizeExt.size(instruction.memory_size)
 
 
 def _plain_operand(execution: Execution, number: int, width: int) -> int:
     """Return a register or immediate operand, as ``width`` bytes."""
-    from iced_x86 import OpKind
-
     instruction = execution.instruction
     if instruction.op_kind(number) == OpKind.REGISTER:
         return execution.file.read(instruction.op_register(number))
@@ -203,8 +193,6 @@ def _exchange_add(execution: Execution) -> Steps:
 
 
 def _accumulator(width: int) -> int:
-    from iced_x86 import Register
-
     return {1: Register.AL, 2: Register.AX, 4: Register.EAX, 8: Register.RAX}[width]
 
 
@@ -279,8 +267,6 @@ def _pop(execution: Execution) -> Steps:
 
 
 def _vector_number(register: int) -> int | None:
-    from iced_x86 import Register
-
     return register - Register.XMM0 if Register.XMM0 <= register <= Register.XMM15 else None
 
 
@@ -335,8 +321,6 @@ _VECTOR_MOVES: dict[str, Handler] = {
 @cache
 def _handlers() -> dict[int, Handler]:
     """Return the handlers by the decoder's mnemonic numbers."""
-    from iced_x86 import Mnemonic
-
     named: dict[str, Handler] = {
         "MOV": _move,
         "MOVZX": _move,
@@ -366,15 +350,11 @@ def _handlers() -> dict[int, Handler]:
 @cache
 def _string_handlers() -> dict[int, Handler]:
     """Return the handlers of string instructions; MOVSD is the name of an SSE move as well."""
-    from iced_x86 import Mnemonic
-
     return {getattr(Mnemonic, name): handler for name, handler in STRING_HANDLERS.items()}
 
 
 def known_mnemonics() -> list[str]:
     """Return the mnemonics that may touch a device, sorted; for documentation and tests."""
-    from iced_x86 import Mnemonic
-
     names = {value: name for name, value in vars(Mnemonic).items() if isinstance(value, int)}
     return sorted(names[number] for number in {*_handlers(), *_string_handlers()})
 
@@ -391,8 +371,6 @@ def steps_of(execution: Execution) -> Steps | None:
 
 def operands_known(instruction: Instruction) -> bool:
     """Return whether registers other than general and SSE ones stay out of it (no segment, MMX or control register)."""
-    from iced_x86 import EncodingKind, OpKind, Register
-
     if instruction.encoding != EncodingKind.LEGACY:
         return False
     if is_string(instruction):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from iced_x86 import Instruction
 
 from mmsupervisor.machine.memory import PAGE_SIZE
 from mmsupervisor.processor.instructions import is_canonical, memory_uses
 from mmsupervisor.processor.interface import Registers
-
-if TYPE_CHECKING:
-    from iced_x86 import Instruction
 
 DEBUG = 1
 INVALID_OPCODE = 6

@@ -1,20 +1,24 @@
-"""Instructions as data: decoding, registers by their encoding, and the memory an instruction touches.
-
-Everything that needs the ``iced-x86`` decoder imports it when it is first used, so that programs which never meet a
-fault do not pay for it.
-"""
+"""Instructions as data: decoding, registers by their encoding, and the memory an instruction touches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+
+from iced_x86 import (
+    CodeSize,
+    Decoder,
+    DecoderError,
+    Instruction,
+    InstructionInfoFactory,
+    MemorySizeExt,
+    Mnemonic,
+    Register,
+    UsedMemory,
+)
 
 from mmsupervisor.processor.interface import Registers
-
-if TYPE_CHECKING:
-    from iced_x86 import Instruction, UsedMemory
 
 MAX_INSTRUCTION = 15
 """Bytes of the longest instruction."""
@@ -32,16 +36,12 @@ def is_canonical(address: int) -> bool:
 
 def decode(code: bytes, address: int) -> Instruction | None:
     """Return the instruction at the start of ``code``, or None if there is no whole valid one."""
-    from iced_x86 import Decoder
-
     instruction = Decoder(64, code, ip=address).decode()
     return None if instruction.is_invalid else instruction
 
 
 def is_undefined(code: bytes, address: int) -> bool:
     """Return whether ``code`` begins with something that is no instruction, however it goes on."""
-    from iced_x86 import Decoder, DecoderError
-
     decoder = Decoder(64, code, ip=address)
     return decoder.decode().is_invalid and decoder.last_error == DecoderError.INVALID_INSTRUCTION
 
@@ -64,8 +64,6 @@ class RegisterPart:
 @cache
 def register_parts() -> dict[int, RegisterPart]:
     """Return the part of each general register by the decoder's register number."""
-    from iced_x86 import Register
-
     parts: dict[int, RegisterPart] = {}
     low_bytes = [
         "AL",
@@ -164,18 +162,17 @@ class MemoryUse:
     stack: bool
 
 
+_FACTORY = InstructionInfoFactory()
+
+
 def memory_uses(instruction: Instruction, registers: Registers) -> list[MemoryUse]:
     """Return what an instruction touches in its next step; a repeated one its next element only."""
-    from iced_x86 import InstructionInfoFactory
-
     file = RegisterFile(registers)
-    used: Iterable[UsedMemory] = InstructionInfoFactory().info(instruction).used_memory()
+    used: Iterable[UsedMemory] = _FACTORY.info(instruction).used_memory()
     return [_resolve(memory, instruction, file) for memory in used]
 
 
 def _resolve(memory: UsedMemory, instruction: Instruction, file: RegisterFile) -> MemoryUse:
-    from iced_x86 import CodeSize, MemorySizeExt, Mnemonic, Register
-
     address = memory.displacement
     if memory.base in register_parts():
         address += file.read(memory.base)

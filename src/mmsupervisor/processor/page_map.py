@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access, Attribute, PhysicalMemory
+from itertools import product
+
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access, Attribute, PageState, PhysicalMemory
 from mmsupervisor.processor.instructions import MAX_INSTRUCTION
 
 PAGE_FAULT = 14
 
 _PRESENT, _WRITE, _USER, _FETCH = 1, 2, 4, 0x10
+
+
+READ, WRITE, EXECUTE = int(Access.READ), int(Access.WRITE), int(Access.EXECUTE)
+"""Kinds of access as plain numbers: arithmetic with flags of an enumeration takes ten times as long."""
+
+_RING3 = {
+    int(attributes): int(PageState(attributes).ring3)
+    for attributes in (
+        rp | xp | ro | sp
+        for rp, xp, ro, sp in product(
+            (Attribute.NONE, Attribute.RP),
+            (Attribute.NONE, Attribute.XP),
+            (Attribute.NONE, Attribute.RO),
+            (Attribute.NONE, Attribute.SP),
+        )
+    )
+}
+
+
+def ring3_access(state: PageState) -> int:
+    """Return ``state.ring3`` as a number."""
+    return _RING3[int(state.attributes)]
+
+
+def direct_access(state: PageState) -> int:
+    """Return ``state.direct`` as a number."""
+    bank = state.bank
+    if bank is None or bank.backing is None:
+        return 0
+    access = _RING3[int(state.attributes)]
+    return access if bank.writable else access & ~WRITE
 
 
 def page_fault_code(memory: PhysicalMemory, address: int, access: Access) -> int:
@@ -27,7 +60,7 @@ def fetch(memory: PhysicalMemory, address: int) -> bytes:
     code = b""
     while len(code) < MAX_INSTRUCTION:
         at = address + len(code)
-        if not memory.state(at).direct & Access.EXECUTE:
+        if not direct_access(memory.state(at)) & EXECUTE:
             break
         code += memory.read(at, min(MAX_INSTRUCTION - len(code), PAGE_SIZE - (at & PAGE_MASK)))
     return code

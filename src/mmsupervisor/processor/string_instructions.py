@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from iced_x86 import Instruction, OpKind
 
 from mmsupervisor.machine.memory import Access
 from mmsupervisor.processor import alu
 from mmsupervisor.processor.alu import DF, STATUS, ZF, mask
 from mmsupervisor.processor.decoder import Execution, Steps
 from mmsupervisor.processor.instructions import MASK64
-
-if TYPE_CHECKING:
-    from iced_x86 import Instruction
 
 _SUFFIXES = {"B": 1, "W": 2, "D": 4, "Q": 8}
 
@@ -26,8 +24,6 @@ class _Element:
     """Pointers and counter of a string instruction, with its address size."""
 
     def __init__(self, execution: Execution, width: int) -> None:
-        from iced_x86 import OpKind
-
         instruction = execution.instruction
         narrow = (OpKind.MEMORY_SEG_ESI, OpKind.MEMORY_ESEDI)
         kinds = [instruction.op_kind(i) for i in range(instruction.op_count)]

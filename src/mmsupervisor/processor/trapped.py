@@ -8,7 +8,8 @@ timestamp counter from the host. None of these instructions may therefore reach 
 from __future__ import annotations
 
 import re
-from functools import cache
+
+from iced_x86 import Decoder, Mnemonic
 
 _MAYBE = re.compile(
     rb"[\x6c-\x6f\xe4-\xe7\xec-\xef\xcc\xcd\xf0\xf1]"  # INS, OUTS, IN, OUT, INT3, INT, LOCK, INT1
@@ -16,52 +17,45 @@ _MAYBE = re.compile(
     re.DOTALL,
 )
 
-_MNEMONICS = [
-    "IN",
-    "OUT",
-    "INSB",
-    "INSW",
-    "INSD",
-    "OUTSB",
-    "OUTSW",
-    "OUTSD",
-    "INT",
-    "INT1",
-    "INT3",
-    "SGDT",
-    "SIDT",
-    "SLDT",
-    "STR",
-    "SMSW",
-    "LMSW",
-    "SWAPGS",
-    "SYSRET",
-    "SYSRETQ",
-    "SYSENTER",
-    "SYSEXIT",
-    "SYSEXITQ",
-    "RDTSC",
-    "RDTSCP",
-    "RDPMC",
-    "CPUID",
-    "RSM",
-]
-
-
-@cache
-def trapped_mnemonics() -> frozenset[int]:
-    """Return the decoder's numbers of these instructions."""
-    from iced_x86 import Mnemonic
-
-    return frozenset(getattr(Mnemonic, name) for name in _MNEMONICS)
+TRAPPED = frozenset(
+    {
+        Mnemonic.IN,
+        Mnemonic.OUT,
+        Mnemonic.INSB,
+        Mnemonic.INSW,
+        Mnemonic.INSD,
+        Mnemonic.OUTSB,
+        Mnemonic.OUTSW,
+        Mnemonic.OUTSD,
+        Mnemonic.INT,
+        Mnemonic.INT1,
+        Mnemonic.INT3,
+        Mnemonic.SGDT,
+        Mnemonic.SIDT,
+        Mnemonic.SLDT,
+        Mnemonic.STR,
+        Mnemonic.SMSW,
+        Mnemonic.LMSW,
+        Mnemonic.SWAPGS,
+        Mnemonic.SYSRET,
+        Mnemonic.SYSRETQ,
+        Mnemonic.SYSENTER,
+        Mnemonic.SYSEXIT,
+        Mnemonic.SYSEXITQ,
+        Mnemonic.RDTSC,
+        Mnemonic.RDTSCP,
+        Mnemonic.RDPMC,
+        Mnemonic.CPUID,
+        Mnemonic.RSM,
+    }
+)
+"""The decoder's numbers of these instructions."""
 
 
 def trapped_offsets(code: bytes, address: int) -> list[int]:
     """Return the offsets of such instructions in a run of whole instructions that begins at ``address``."""
     if not _MAYBE.search(code):
         return []
-    from iced_x86 import Decoder
-
     offsets: list[int] = []
     decoder = Decoder(64, code, ip=address)
     while decoder.can_decode:
@@ -70,6 +64,6 @@ def trapped_offsets(code: bytes, address: int) -> list[int]:
         if instruction.is_invalid:
             # The emulator takes it for a valid one, of which only it knows the length. It stops in front of it.
             return [*offsets, offset]
-        if instruction.mnemonic in trapped_mnemonics():
+        if instruction.mnemonic in TRAPPED:
             offsets.append(offset)
     return offsets

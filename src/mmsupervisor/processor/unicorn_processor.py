@@ -47,7 +47,9 @@ class _Context:
 
     __slots__ = ("answer", "budget", "engine_context", "values")
 
-    def __init__(self, engine_context: object, answer: Callable[[int], Exit], budget: int, values: list[int]) -> None:
+    def __init__(
+        self, engine_context: object, answer: Callable[[int], Exit], budget: tuple[int, int], values: list[int]
+    ) -> None:
         self.engine_context = engine_context
         self.answer = answer
         self.budget = budget
@@ -74,11 +76,14 @@ class UnicornProcessor:
         self._options = options
         self._changes: list[ProtectionChange] = memory.subscribe()
         self._mapped: tuple[Bank, ...] = ()
-        self._engine = Engine(self._direct_access, memory.read, self._loads_descriptor)
+        self._engine = Engine(
+            lambda page: page_map.direct_access(memory.state(page)), memory.read, self._loads_descriptor
+        )
         self._write_entry = self._engine.writer(RAX, RCX, RDX, RSP, R8, R9, R15)
         self._write_return = self._engine.writer(RAX, RCX, R11)
         self._answer: Callable[[int], Exit] = self._nothing_to_resume
         self._closed = False
+        self._apply_changes()
 
     # Interface
 
@@ -114,7 +119,7 @@ class UnicornProcessor:
     def suspend(self) -> Suspended:
         """Put the context aside, x87 and SSE state included, so that another can be entered."""
         engine = self._engine
-        context = _Context(engine.save(), self._answer, engine.budget_left, list(engine.registers))
+        context = _Context(engine.save(), self._answer, engine.save_budget(), list(engine.registers))
         self._answer = self._nothing_to_resume
         return Suspended(Registers(*context.values), context)
 
@@ -126,7 +131,7 @@ class UnicornProcessor:
         self._engine.restore(context.engine_context)
         for index, value in enumerate(context.values):
             self._engine.registers[index] = value
-        self._engine.set_budget(context.budget)
+        self._engine.restore_budget(context.budget)
         self._answer = context.answer
 
     def forget_code(self, start: int, size: int) -> None:
@@ -143,10 +148,11 @@ class UnicornProcessor:
 
     # Memory
 
-    def _direct_access(self, page: int) -> Access:
-        return self.memory.state(page).direct
+    def _direct_access(self, page: int) -> int:
+        return page_map.direct_access(self.memory.state(page))
 
     def _apply_changes(self) -> None:
+        """Take over what happened to memory; a bank that ring 3 can reach was announced by a change as well."""
         banks = self.memory.banks
         if banks != self._mapped:
             for bank in banks:
@@ -166,7 +172,7 @@ class UnicornProcessor:
     # Running
 
     def _run(self, rip: int) -> Exit:
-        if self._changes or len(self.memory.banks) != len(self._mapped):
+        if self._changes:
             self._apply_changes()
         engine = self._engine
         while True:
@@ -215,15 +221,17 @@ class UnicornProcessor:
         return self._fault(vector, error_code, registers, code)
 
     def _on_exception(self) -> Exit | None:
-        error_code = self._engine.take_error_code()
-        registers = self._read()
-        code = page_map.fetch(self.memory, registers.rip)
-        if self._engine.vector == exceptions.GENERAL_PROTECTION:
-            instruction = decode(code, registers.rip)
-            if instruction is not None and special.is_gate_call(instruction, registers, self.memory):
-                self._answer = self._nothing_to_resume
-                return GateReturn(registers.rax, registers.rip)
-        return self._fault(self._engine.vector, error_code, registers, code)
+        engine = self._engine
+        engine.read_registers()
+        values = engine.registers
+        rip = values[RIP]
+        code = page_map.fetch(self.memory, rip)
+        if engine.vector == exceptions.GENERAL_PROTECTION and special.is_gate_call(
+            code, rip, values[RSP], self.registers, self.memory
+        ):
+            self._answer = self._nothing_to_resume
+            return GateReturn(values[RAX], rip)
+        return self._fault(engine.vector, engine.take_error_code(), self.registers(), code)
 
     def _on_invalid(self) -> Exit | None:
         registers = self._read()
@@ -243,9 +251,11 @@ class UnicornProcessor:
         vector = exceptions.vector_of_bad_address(instruction, registers, page)
         if vector is not None:
             return self._fault(vector, 0, registers, code)
+        if page_map.ring3_access(self.memory.state(page)) & access:
+            operation = begin_device_operation(code, registers, self._engine, self.memory)
+            if operation is not None:
+                return self._advance(operation, None)
         address = exceptions.touched_address(instruction, registers, page)
-        if self.memory.state(page).ring3 & access:
-            return self._touch_device(address, access, registers, code)
         return self._page_fault(address, access, registers, code)
 
     def _fetch_denied(self, page: int, registers: Registers, code: bytes) -> Exit | None:
@@ -259,10 +269,7 @@ class UnicornProcessor:
             return self._page_fault(page, Access.EXECUTE, registers, code)
         # Unicorn translates a block as a whole and found its end missing: what comes before has yet to run.
         stop = self._engine.run_up_to(rip, last)
-        if stop is Stop.SYSCALL:
-            self._engine.read_registers()
-            return None
-        return self._HANDLERS[stop](self)
+        return None if stop is Stop.REACHED else self._HANDLERS[stop](self)
 
     def _last_before(self, rip: int, page: int) -> int:
         """Return the address of the first instruction from ``rip`` on that reaches into ``page``."""
@@ -274,12 +281,6 @@ class UnicornProcessor:
         return rip
 
     # Devices
-
-    def _touch_device(self, address: int, access: Access, registers: Registers, code: bytes) -> Exit | None:
-        operation = begin_device_operation(code, registers, self._engine, self.memory)
-        if operation is None:
-            return self._page_fault(address, access, registers, code)
-        return self._advance(operation, None)
 
     def _advance(self, operation: DeviceOperation, value: int | None) -> Exit | None:
         """Let an instruction that touches a device go on to its next touch, or None once it is done."""

@@ -60,6 +60,9 @@ _UNICORN_ACCESS = [
 ]
 
 
+_NOTHING_IN_FLIGHT = 0xFFFF_FFFF
+
+
 class Stop(Enum):
     """Why a run came to an end."""
 
@@ -69,7 +72,12 @@ class Stop(Enum):
     INVALID = auto()
     DENIED = auto()
     BUDGET = auto()
+    REACHED = auto()
     BROKEN = auto()
+
+
+# Looked up once: members of an enumeration are slow to reach, and every system call ends in one of these.
+_SYSCALL, _BUDGET = Stop.SYSCALL, Stop.BUDGET
 
 
 class EngineError(MmSupervisorError):
@@ -89,7 +97,7 @@ class Engine:
 
     def __init__(
         self,
-        lookup: Callable[[int], Access],
+        lookup: Callable[[int], int],
         read_code: Callable[[int, int], bytes],
         loads_descriptor: Callable[[int], bool],
     ) -> None:
@@ -203,11 +211,12 @@ class Engine:
         divided = self._probe(b"\xf7\xf1", 0)  # div ecx, by zero: #DE
         first = self._probe(b"\x8e\xd8", 0x1111_1238)  # mov ds, eax: #GP(selector)
         second = self._probe(b"\x8e\xd8", 0x2222_4568)
-        minus = 0xFFFF_FFFF
         self._in_flight = self._only(
-            [i for i, word in enumerate(clean) if (word, halted[i], divided[i]) == (minus, 13, 0)],
+            [i for i, word in enumerate(clean) if (word, halted[i], divided[i]) == (_NOTHING_IN_FLIGHT, 13, 0)],
             "the exception in flight is not found in a context",
         )
+        self._scratch = self._uc.context_save()
+        self._scratch_words = ctypes.cast(self._scratch.context, ctypes.POINTER(ctypes.c_uint32))
         self._error_code = self._only(
             [i for i in range(len(first)) if (first[i], second[i], halted[i]) == (0x1238, 0x4568, 0)],
             "the error code is not found in a context",
@@ -237,10 +246,16 @@ class Engine:
         self._hook(uc.UC_HOOK_INTR, binding.HOOK_INTR_CFUNC, self._on_exception)
         self._hook(uc.UC_HOOK_EDGE_GENERATED, binding.HOOK_EDGE_GEN_CFUNC, self._on_new_block)
         self._trap_callback = binding.HOOK_CODE_CFUNC(self._guard(self._on_trap))
-        # SYSCALL needs no look from here: Unicorn's own stop function serves as the callback.
-        self._add_hook(uc.UC_HOOK_INSN, self._address_of("uc_emu_stop"), 0, 1, 0, x86.UC_X86_INS_SYSCALL)
         if self._counter.callback:
+            # SYSCALL needs no look from here: Unicorn's own stop function serves as the callback.
+            on_system_call = self._address_of("uc_emu_stop")
             self._add_hook(uc.UC_HOOK_BLOCK, self._counter.callback, self._counter.address, 1, 0)
+        else:
+            # Unicorn's own count stops a run without a word: here the system call has to speak up.
+            function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(self._guard(self._on_system_call))
+            self._callbacks.append(function)
+            on_system_call = ctypes.cast(function, ctypes.c_void_p).value or 0
+        self._add_hook(uc.UC_HOOK_INSN, on_system_call, 0, 1, 0, x86.UC_X86_INS_SYSCALL)
 
     def _hook(self, kind: int, prototype: Any, callback: Callable[..., Any]) -> None:
         function = prototype(self._guard(callback))
@@ -316,6 +331,10 @@ class Engine:
         self._stop = Stop.TRAPPED
         self._emu_stop(self._handle)
 
+    def _on_system_call(self, _uc: int, _data: int) -> None:
+        self._stop = Stop.SYSCALL
+        self._emu_stop(self._handle)
+
     def _on_new_block(self, _uc: int, block: Any, _previous: Any, _data: int) -> None:
         if self._setting_up:
             return
@@ -339,17 +358,20 @@ class Engine:
         """
         while True:
             self._stop = None
-            status = self._start(self._handle, rip, 0, 0, self._counter.instruction_limit)
+            status = self._start(self._handle, rip, 0, 0, self._counter.run_limit)
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
+            if not self._counter.callback:
+                self._counter.charge_run(not status and self._stop is None and self._found is None)
             if self._found is None:
                 break
             rip = self._arm_traps()
         if self._stop is not None:
             return self._stop
-        if status == uc.UC_ERR_OK:
-            return Stop.BUDGET if self._counter.spent() else Stop.SYSCALL
+        if not status:
+            # Nothing but SYSCALL and the budget ends a run without a word from a callback.
+            return _BUDGET if self._counter.left[0] < 0 else _SYSCALL
         if status == uc.UC_ERR_INSN_INVALID:
             return Stop.INVALID
         self.reason = f"Unicorn: {unicorn.UcError(status)}"
@@ -399,10 +421,13 @@ class Engine:
         """Bound what runs from now on; 0 is no bound."""
         self._counter.set(instructions)
 
-    @property
-    def budget_left(self) -> int:
-        """Instructions that may still run."""
-        return self._counter.left()
+    def save_budget(self) -> tuple[int, int]:
+        """Return what is left of the budget, for :meth:`restore_budget`."""
+        return self._counter.save()
+
+    def restore_budget(self, saved: tuple[int, int]) -> None:
+        """Go on with what was left."""
+        self._counter.restore(saved)
 
     def save(self) -> Any:
         """Return the complete context."""
@@ -414,11 +439,10 @@ class Engine:
 
     def take_error_code(self) -> int:
         """Return the error code of the last exception and forget that it is in flight."""
-        context = self._uc.context_save()
-        words = ctypes.cast(context.context, ctypes.POINTER(ctypes.c_uint32))
-        error_code = int(words[self._error_code])
-        words[self._in_flight] = 0xFFFF_FFFF
-        self._context_restore(self._handle, context.context)
+        self._context_save(self._handle, self._scratch.context)
+        error_code = int(self._scratch_words[self._error_code])
+        self._scratch_words[self._in_flight] = _NOTHING_IN_FLIGHT
+        self._context_restore(self._handle, self._scratch.context)
         return error_code
 
     def read_vector(self, index: int) -> int:
@@ -449,12 +473,17 @@ class Engine:
         self._uc.ctl_remove_cache(start, start + size)
 
     def run_up_to(self, rip: int, end: int) -> Stop:
-        """Execute from ``rip``, but not the instruction at ``end``: :attr:`Stop.SYSCALL` then means "reached"."""
+        """Execute from ``rip``, but not the instruction at ``end``; :attr:`Stop.REACHED` if that was next."""
         self._uc.ctl_set_exits([end])
         try:
-            return self.run(rip)
+            stop = self.run(rip)
         finally:
             self._uc.ctl_set_exits([])
+        if stop in (Stop.SYSCALL, Stop.BUDGET):
+            self.read_registers()
+            if self.registers[RIP] == end:
+                return Stop.REACHED
+        return stop
 
     def close(self) -> None:
         """Close Unicorn."""

@@ -184,6 +184,22 @@ def test_contexts_take_turns_after_spent_budgets(bench: Bench) -> None:
         assert bench.registers.rax > context.registers.rax
 
 
+def test_a_suspended_context_keeps_what_is_left_of_its_budget(make_bench: MakeBench) -> None:
+    bench = make_bench(ProcessorOptions(amd_cpuid(39), budget=1000))
+    ended = bench.enter("90 0f05 ebfb")  # loop: nop; syscall; jmp loop
+    calls = 0
+    while isinstance(ended, SystemCall):
+        calls += 1
+        bench.processor.restore(bench.processor.suspend())
+        bench.processor.set_registers(bench.registers)
+        ended = bench.processor.resume()
+    assert ended == BudgetSpent()
+    assert calls <= 1000
+    bench.processor.restore(bench.processor.suspend())
+    bench.processor.set_registers(replace(bench.registers, rip=CODE))
+    assert bench.processor.resume() == BudgetSpent()  # there was nothing left to go on with
+
+
 def test_a_suspended_context_cannot_be_resumed_before_it_is_restored(bench: Bench) -> None:
     bench.enter(SYSCALL)
     bench.processor.suspend()
