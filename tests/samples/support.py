@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from firmware.samples import catalogue
@@ -40,10 +40,12 @@ def boot_samples(
     broker: Path | None = None,
     extra: Iterable[DriverFile] = (),
     description: PlatformDescription | None = None,
+    prepare: Callable[[Session], None] | None = None,
 ) -> Session:
     """Boot a volume with the samples named."""
     drivers = [*(shipped(name) for name in names), *extra]
-    return boot(mm_volume(drivers, broker=broker_driver(broker)), until=until, description=description)
+    volume = mm_volume(drivers, broker=broker_driver(broker))
+    return boot(volume, until=until, description=description, prepare=prepare)
 
 
 def ready_driver(name: str, image: bytes) -> DriverFile:
