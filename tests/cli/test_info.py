@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from mmsupervisor import prebuilt
 from mmsupervisor.cli import info
 from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.cli.main import main
 from mmsupervisor.inventory.survey import survey
 from mmsupervisor.pi.limits import Limits
-from mmsupervisor.pi.volume import FileType
+from mmsupervisor.pi.volume import FileType, SectionType
 from mmsupervisor.pi.volume.build import FileSpec
 from mmsupervisor.pi.volume.build_section import build_guided_section, build_section, build_ui_section, join_sections
 from mmsupervisor.pi.volume.encapsulation import BROTLI_GUID
-from tests.cli.running import mmsup
+from tests.cli.running import environment, mmsup
 from tests.inventory import mm_images as mm
 from tests.support.ovmf import Ovmf
 
@@ -66,6 +67,16 @@ def test_default_text_fits_100_columns(ovmf: Ovmf, supervised: Path) -> None:
         lines = run(path).output.splitlines()[1:]
         assert max(map(len, lines)) <= 100
         assert not [line for line in lines if line != line.rstrip()]
+
+
+def test_narrow_terminals_get_fewer_columns_and_whole_names(ovmf: Ovmf) -> None:
+    path = ovmf.path(SECBOOT)
+    text = mmsup("info", path, env=environment(COLUMNS="80")).stdout
+    assert max(map(len, text.splitlines()[1:])) <= 80
+    lines = [line.split() for line in text.splitlines()]
+    for module in survey(path).modules:
+        assert module.executable
+        assert [line for line in lines if line[:1] == [module.name] and f"{module.executable.size:,}" in line]
 
 
 def test_text_of_a_supervised_image(supervised: Path) -> None:
@@ -234,3 +245,47 @@ def test_cuts_of_a_real_image_end_in_a_report_or_a_line(ovmf: Ovmf, tmp_path: Pa
     assert done.returncode == ExitCode.MALFORMED
     assert done.stderr == ""
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (mm.flash_dump(mm.volume(*mm.whole())), ["Regions of the flash dump", "0x1000", "BIOS"]),
+        (mm.capsule(mm.volume(*mm.whole())), ["capsule gEfiCapsuleGuid", "In the capsule", "firmware volume"]),
+        (mm.fmp_capsule(mm.volume(*mm.whole()), mm.OTHER_CORE), ["In the capsule", str(mm.OTHER_CORE)]),
+        (prebuilt.image("Echo"), ["PE32+ X64, EFI boot service driver", "relocations 1", "entry point 0x11b2"]),
+        (b"MZ" + bytes(100), ["PE image", "damaged no PE signature"]),
+        (mm.volume(mm.driver("Echo", without=[SectionType.PE32])), ["no image", "error C3 Echo: there is no PE32"]),
+        (mm.volume(mm.driver("Echo", depex=b"\x03\x08")), ["AND; END [AND at 0x0 finds 0 values]"]),
+        (mm.volume(mm.driver("Echo", without=[SectionType.MM_DEPEX])), ["Echo none", "never runs"]),
+        (mm.volume(mm.policy(b"\0" * 60)), ["Policy", "does not cover the header"]),
+        (mm.volume(*mm.whole())[:0x32] + b"\0\0" + mm.volume(*mm.whole())[0x34:], ["bad header checksum", "damage"]),
+    ],
+)
+def test_text_of_all_sorts_of_input(tmp_path: Path, data: bytes, words: list[str]) -> None:
+    path = tmp_path / "image.bin"
+    path.write_bytes(data)
+    text = " ".join(run("--all", "--guids", path).output.split())
+    for word in words:
+        assert word in text, text
+
+
+def test_a_long_name_leaves_room_for_the_rest(tmp_path: Path) -> None:
+    sections = [build_section(SectionType.PE32, prebuilt.image("Echo")), build_ui_section("Long" * 60)]
+    path = tmp_path / "image.bin"
+    path.write_bytes(mm.volume(FileSpec(mm.HOLDER, FileType.MM_STANDALONE, join_sections(sections))))
+    text = run("--all", path).output
+    assert max(map(len, text.splitlines()[1:])) <= 100
+    assert "X64" in text
+    assert "20,480" in text
+
+
+def test_many_problems_are_cut_and_all_shows_them(ovmf: Ovmf, tmp_path: Path) -> None:
+    path = tmp_path / "image.bin"
+    damaged = mm.volume(*(mm.driver("Echo") for _ in range(12)))
+    for file in survey(damaged).volumes[0].files:
+        damaged = damaged[: file.offset + 0x11] + b"\0" + damaged[file.offset + 0x12 :]
+    path.write_bytes(damaged)
+    assert "and 2 more; --all shows them" in run(path).output
+    assert run(path).output.count("file-data-checksum") == 10
+    assert run("--all", path).output.count("file-data-checksum") == 12

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from mmsupervisor import prebuilt
 from mmsupervisor.inventory.modules import BROKER, SUPERVISOR_CORE
 from mmsupervisor.inventory.policies import POLICY_FILE
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.volume import FileType, SectionType
 from mmsupervisor.pi.volume.build import FileSpec, VolumeSpec, build_volume
 from mmsupervisor.pi.volume.build_section import (
@@ -73,3 +75,28 @@ def nested(inner: bytes, type_: FileType = FileType.FIRMWARE_VOLUME_IMAGE, *, pa
 def whole() -> tuple[FileSpec, ...]:
     """Everything that a supervised image needs, with one driver."""
     return core(), broker(), policy(), driver("Echo")
+
+
+def capsule(body: bytes) -> bytes:
+    """A capsule of the kind that has nothing but a body."""
+    guid = known_guid("gEfiCapsuleGuid")
+    return guid.raw + struct.pack("<III", 28, 0, 28 + len(body)) + body
+
+
+def fmp_capsule(image: bytes, device: Guid) -> bytes:
+    """A firmware management capsule with one payload for a device."""
+    item = struct.pack("<I16sB3xIIQQ", 3, device.raw, 1, len(image), 0, 0, 0) + image
+    body = struct.pack("<IHHQ", 1, 0, 1, 16) + item
+    return known_guid("gEfiFmpCapsuleGuid").raw + struct.pack("<III", 28, 0, 28 + len(body)) + body
+
+
+def flash_dump(bios: bytes) -> bytes:
+    """A dump with an Intel flash descriptor and a BIOS region at 0x1000."""
+    blocks = -(-len(bios) // 0x1000)
+    data = bytearray(b"\xff" * 0x1000 * (1 + blocks))
+    struct.pack_into("<III", data, 0x10, 0x0FF0A55A, 0x0004_0000, 0x08)
+    for number in range(16):
+        first, last = {0: (0, 0), 1: (1, blocks)}.get(number, (0x7FFF, 0))
+        struct.pack_into("<I", data, 0x40 + 4 * number, last << 16 | first)
+    data[0x1000 : 0x1000 + len(bios)] = bios
+    return bytes(data)

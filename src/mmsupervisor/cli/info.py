@@ -122,8 +122,8 @@ class _TextPrinter:
     def __init__(self, everything: bool, guids: bool) -> None:
         from mmsupervisor.cli.info_view import View
 
-        self._view = View(everything, guids)
         self._console = output()
+        self._view = View(everything, guids, self._console.width)
         self._is_first = True
 
     def add(self, report: ImageReport) -> None:

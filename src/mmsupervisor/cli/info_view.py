@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
-from mmsupervisor.cli.console import plain, table
+from mmsupervisor.cli.console import PIPE_WIDTH, plain, table
 from mmsupervisor.inventory.model import (
     ExecutableReport,
     FileReport,
@@ -30,7 +31,8 @@ MOST_PROBLEMS = 10
 """Lines of problems that are shown unless all are asked for."""
 
 _INDENT = 2
-_LONGEST_NAME = 40
+_LONGEST_NAME = 36
+_LONGEST_NARROW_NAME = 24
 _PAGE = 0x1000
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _KINDS = {
@@ -57,10 +59,27 @@ class View:
     Attributes:
         everything: All files of all volumes and all problems.
         guids: The GUIDs of all that is named.
+        width: Columns there are; in a narrow view tables lack some columns, and names are folded.
     """
 
     everything: bool = False
     guids: bool = False
+    width: int = PIPE_WIDTH
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether there is less room than whole tables need."""
+        return self.width < PIPE_WIDTH
+
+    def foldable(self, names: Iterable[str], *columns: str) -> list[str]:
+        """Which columns of a table may be folded.
+
+        Args:
+            names: The cells of its first column of words: folded only if a long one would leave no room for the rest.
+            columns: That column, then those that may always be folded.
+        """
+        most = _LONGEST_NARROW_NAME if self.is_narrow else _LONGEST_NAME
+        return list(columns if any(len(name) > most for name in names) else columns[1:])
 
 
 def render(report: ImageReport, view: View) -> RenderableType:
@@ -90,9 +109,9 @@ def _parts(report: ImageReport, view: View) -> Iterator[tuple[str, RenderableTyp
     parts: list[tuple[str, Sequence[object], Callable[[], RenderableType]]] = [
         ("Regions of the flash dump", report.regions, lambda: _regions(report)),
         ("In the capsule", report.capsule_items, lambda: _capsule(report)),
-        ("Volumes", report.volumes, lambda: _volumes(report.volumes)),
-        (_modules_title(report.modules), report.modules, lambda: _modules(report.modules)),
-        ("Dependency expressions", drivers, lambda: _dependencies(drivers)),
+        ("Volumes", report.volumes, lambda: _volumes(report.volumes, view)),
+        (_modules_title(report.modules), report.modules, lambda: _modules(report.modules, view)),
+        ("Dependency expressions", drivers, lambda: _dependencies(drivers, view)),
         ("GUIDs", report.volumes if view.guids else (), lambda: _guids(report)),
         ("Policy", report.policies, lambda: _policies(report.policies)),
         ("Remarks", report.remarks, lambda: _remarks(report)),
@@ -106,7 +125,7 @@ def _parts(report: ImageReport, view: View) -> Iterator[tuple[str, RenderableTyp
             yield title, block()
     for volume in report.volumes if view.everything else ():
         if volume.files:
-            yield f"Files of volume {volume.number}", _files(volume)
+            yield f"Files of volume {volume.number}", _files(volume, view)
 
 
 def _head(report: ImageReport) -> Iterator[RenderableType]:
@@ -159,23 +178,38 @@ def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def _volumes(volumes: Sequence[VolumeReport]) -> RenderableType:
-    columns = ["No", "In", "Where", "Size", "Free", "Files", "System", "MM core sees it", "Name"]
-    rows = table(*columns, right=["No", "In", "Size", "Free", "Files"], fold=["Name", "Where"])
-    for volume in volumes:
-        sight = "" if volume.variable_store else _SIGHT[volume.visibility]
-        rows.add_row(
-            str(volume.number),
-            "" if volume.parent is None else str(volume.parent),
-            Text(_place(volume.part, volume.offset)),
-            f"{volume.size:,}",
-            "" if volume.variable_store else f"{volume.free:,}",
-            "" if volume.variable_store else str(len(volume.files)),
-            Text(_SYSTEMS.get(volume.file_system) or _short(volume.file_system)),
-            sight if volume.checksum_holds else Text("bad header checksum", style="red"),
-            Text(_short(volume.guid) if volume.guid else volume.variable_store or ""),
-        )
+_Cells = dict[str, RenderableType]
+
+
+def _rows(lines: Sequence[_Cells], right: Iterable[str], fold: Iterable[str], without: Collection[str]) -> Table:
+    """A table of lines that all have the same cells, without some of its columns."""
+    columns = [column for column in lines[0] if column not in without]
+    rows = table(*columns, right=right, fold=fold)
+    for cells in lines:
+        rows.add_row(*(cells[column] for column in columns))
     return rows
+
+
+def _volumes(volumes: Sequence[VolumeReport], view: View) -> RenderableType:
+    numbers = ["No", "In", "Size", "Free", "Files"]
+    left_out = ["Free", "System"] if view.is_narrow else []
+    return _rows([_volume_cells(volume) for volume in volumes], numbers, ["Name", "Where"], left_out)
+
+
+def _volume_cells(volume: VolumeReport) -> _Cells:
+    holds_files = volume.variable_store is None
+    sight = _SIGHT[volume.visibility] if holds_files else ""
+    return {
+        "No": str(volume.number),
+        "In": "" if volume.parent is None else str(volume.parent),
+        "Where": Text(_place(volume.part, volume.offset)),
+        "Size": f"{volume.size:,}",
+        "Free": f"{volume.free:,}" if holds_files else "",
+        "Files": str(len(volume.files)) if holds_files else "",
+        "System": Text(_SYSTEMS.get(volume.file_system) or _short(volume.file_system)),
+        "MM core sees it": sight if volume.checksum_holds else Text("bad header checksum", style="red"),
+        "Name": Text(_short(volume.guid) if volume.guid else volume.variable_store or ""),
+    }
 
 
 def _short(guid: Guid) -> str:
@@ -190,48 +224,32 @@ def _alignments(modules: Sequence[ModuleReport]) -> set[int]:
     return {module.executable.section_alignment for module in modules if module.executable}
 
 
-def _modules(modules: Sequence[ModuleReport]) -> RenderableType:
+def _modules(modules: Sequence[ModuleReport], view: View) -> RenderableType:
     numbers = ["PE bytes", "Align", "Relocs", "Entry", "Vol"]
-    columns = ["Name", "Kind", "Machine", *numbers, "Sections"]
-    is_common = _alignments(modules) == {_PAGE}
-    if is_common:
-        columns.remove("Align")
-    rows = table(*columns, right=numbers, fold=_foldable(_names(modules), "Name", "Sections"))
-    for module in modules:
-        cells = _module_cells(module)
-        if is_common:
-            del cells["Align"]
-        rows.add_row(*cells.values())
-    return rows
+    left_out = ["Align"] if _alignments(modules) == {_PAGE} else []
+    if view.is_narrow:
+        left_out.append("Sections")
+    fold = view.foldable(_names(modules), "Name", "Sections")
+    return _rows([_module_cells(module) for module in modules], numbers, fold, left_out)
 
 
-def _module_cells(module: ModuleReport) -> dict[str, RenderableType]:
+def _module_cells(module: ModuleReport) -> _Cells:
     image = module.executable
-    style = "red" if module.is_found is False else ""
-    cells: dict[str, RenderableType] = {"Name": Text(plain(module.name), style=style), "Kind": _KINDS[module.role]}
-    if image is None:
-        return (
-            cells
-            | dict.fromkeys(["Machine", "PE bytes", "Align", "Relocs", "Entry"], "-")
-            | {
-                "Vol": str(module.volume),
-                "Sections": "no image",
-            }
-        )
-    sections = " ".join(section.name for section in image.sections)
-    return cells | {
-        "Machine": Text(plain(image.machine or image.format)),
-        "PE bytes": f"{image.size:,}",
-        "Align": f"{image.section_alignment:#x}",
-        "Relocs": _count(image.relocations),
-        "Entry": f"{image.entry_point:#x}",
+    return {
+        "Name": Text(plain(module.name), style="red" if module.is_found is False else ""),
+        "Kind": _KINDS[module.role],
+        "Machine": Text(plain(image.machine or image.format)) if image else "-",
+        "PE bytes": f"{image.size:,}" if image else "-",
+        "Align": f"{image.section_alignment:#x}" if image else "-",
+        "Relocs": _count(image.relocations) if image else "-",
+        "Entry": f"{image.entry_point:#x}" if image else "-",
         "Vol": str(module.volume),
-        "Sections": Text(plain(sections)),
+        "Sections": Text(plain(" ".join(section.name for section in image.sections))) if image else "no image",
     }
 
 
-def _dependencies(modules: Sequence[ModuleReport]) -> RenderableType:
-    fold = _foldable(_names(modules), "Name", "Expression")
+def _dependencies(modules: Sequence[ModuleReport], view: View) -> RenderableType:
+    fold = view.foldable(_names(modules), "Name", "Expression")
     rows = table("Name", "Expression", header=False, fold=fold)
     for module in modules:
         dependency = module.dependency
@@ -258,12 +276,6 @@ def _guids(report: ImageReport) -> RenderableType:
 
 def _names(modules: Sequence[ModuleReport]) -> list[str]:
     return [plain(module.name) for module in modules]
-
-
-def _foldable(names: Iterable[str], name_column: str, text_column: str) -> list[str]:
-    """Which of two columns may be folded: names only if one is so long that it would leave no room for the rest."""
-    is_long = any(len(name) > _LONGEST_NAME for name in names)
-    return [name_column, text_column] if is_long else [text_column]
 
 
 def _policies(policies: Sequence[PolicyReport]) -> RenderableType:
@@ -306,8 +318,8 @@ def _problems(problems: Sequence[ProblemReport], view: View) -> RenderableType:
     return Group(rows, Text(f"and {len(problems) - len(shown):,} more; --all shows them"))
 
 
-def _files(volume: VolumeReport) -> RenderableType:
-    fold = _foldable(map(_file_name, volume.files), "Name", "Sections")
+def _files(volume: VolumeReport, view: View) -> RenderableType:
+    fold = view.foldable(map(_file_name, volume.files), "Name", "Sections")
     rows = table("Offset", "Size", "Type", "Name", "Sections", right=["Offset", "Size"], fold=fold)
     for file in volume.files:
         state = "" if file.state == "DATA_VALID" else f" [{file.state.lower()}]"

@@ -168,9 +168,9 @@ def _dependencies(evidence: Evidence) -> Iterator[Finding]:
 def _loadable(evidence: Evidence) -> Iterator[Finding]:
     for module in evidence.standalone:
         executable = module.report.executable
-        if executable is not None and executable.trouble:
-            yield Finding(f"the image cannot be read: {executable.trouble}", module)
         if module.image is None:
+            if executable is not None and executable.trouble:
+                yield Finding(f"the image cannot be read: {executable.trouble}", module)
             continue
         if not module.image.is_x64:
             yield Finding(f"the image is {module.image.label}, the supervisor runs PE32+ X64 only", module)
@@ -229,10 +229,12 @@ def _home_volume(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _traditional(evidence: Evidence) -> Iterator[Finding]:
-    drivers = evidence.of(Role.TRADITIONAL_DRIVER, Role.COMBINED_DRIVER)
-    if drivers:
-        who = f"{len(drivers)} traditional SMM drivers need" if len(drivers) > 1 else "a traditional SMM driver needs"
-        yield Finding(f"{who} conversion to MM_STANDALONE: no MM Supervisor core can load them as they are")
+    count = len(evidence.of(Role.TRADITIONAL_DRIVER, Role.COMBINED_DRIVER))
+    tail = "conversion to MM_STANDALONE: no MM Supervisor core can load"
+    if count == 1:
+        yield Finding(f"a traditional SMM driver needs {tail} it as it is")
+    elif count:
+        yield Finding(f"{count} traditional SMM drivers need {tail} them as they are")
 
 
 _SHEET = "developer-considerations.md"
