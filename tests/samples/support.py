@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from firmware.samples import catalogue
+from mmsupervisor import prebuilt
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.status import Status
@@ -74,6 +75,19 @@ def step(session: Session, sample: str, number: int, *values: int) -> tuple[int,
     assert answer.status == Status.SUCCESS
     status, _, _, *returned = STEP.unpack(body)
     return status, tuple(returned)
+
+
+def offend(session: Session, case: str, *arguments: int, benign: bool = False) -> bytes:
+    """Send the Offender a case by name; the answer's payload."""
+    number = SAMPLES["Offender"].case(case).number
+    assert number is not None
+    payload = struct.pack("<QIIQ8Q", UNTOUCHED, number, benign, 0, *arguments, *[0] * (8 - len(arguments)))
+    return send(session, "Offender", payload)[1]
+
+
+def symbol_offset(driver: str, name: str) -> int:
+    """Return the offset of a symbol in a shipped driver's image."""
+    return next(symbol.rva for symbol in prebuilt.symbols(driver) if symbol.name == name)
 
 
 def efi(name: str | None) -> int:

@@ -72,9 +72,8 @@ def _deliver_report(supervisor: Supervisor, finding: Finding) -> None:
         for _ in range(_REPORTS):
             record = make_record(supervisor, finding)
             if record is None:
-                _note(
-                    supervisor, TelemetryRecord(finding.vector or 0, ZERO_GUID, supervisor.rip, 0), "no image holds RIP"
-                )
+                unknown = TelemetryRecord(finding.vector or 0, ZERO_GUID, supervisor.rip, 0)
+                _note(supervisor, unknown, "not delivered: no image holds RIP")
                 return
             if not supervisor.jumps.error_report:
                 _note(supervisor, record, "not delivered: no routine is registered")
