@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 
 from iced_x86 import (
     CodeSize,
@@ -27,6 +28,13 @@ MASK64 = (1 << 64) - 1
 
 _FIELDS = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
 """General registers in the order of their encoding."""
+
+
+REGISTER_NAMES = tuple(Registers.__slots__)
+"""General registers in the order of ``Registers``."""
+
+register_values: Callable[[Registers], tuple[int, ...]] = attrgetter(*REGISTER_NAMES)
+"""Return the registers in that order."""
 
 
 def is_canonical(address: int) -> bool:
@@ -122,7 +130,7 @@ class RegisterFile:
 
     def __init__(self, registers: Registers) -> None:
         """Begin with a copy of ``registers``."""
-        self.values: dict[str, int] = {name: getattr(registers, name) for name in Registers.__slots__}
+        self.values: dict[str, int] = dict(zip(REGISTER_NAMES, register_values(registers), strict=True))
 
     def read(self, register: int) -> int:
         """Return a register, zero-extended.
@@ -144,7 +152,7 @@ class RegisterFile:
 
     def frozen(self) -> Registers:
         """Return the registers as a value."""
-        return Registers(**self.values)
+        return Registers(*self.values.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from mmsupervisor.machine.memory import PAGE_MASK, Access, Bank, PhysicalMemory, ProtectionChange
 from mmsupervisor.processor import exceptions, page_map, special
 from mmsupervisor.processor.decoder import AddressFault, DeviceOperation, MemoryFault, Touch, begin_device_operation
-from mmsupervisor.processor.instructions import MASK64, decode, is_canonical, is_undefined
+from mmsupervisor.processor.instructions import MASK64, decode, is_canonical, is_undefined, register_values
 from mmsupervisor.processor.interface import (
     CALL_GATE_POINTER,
     BudgetSpent,
@@ -129,8 +129,7 @@ class UnicornProcessor:
         if not isinstance(context, _Context):
             raise TypeError("the context was suspended by another kind of processor")
         self._engine.restore(context.engine_context)
-        for index, value in enumerate(context.values):
-            self._engine.registers[index] = value
+        self._engine.registers[:] = context.values
         self._engine.restore_budget(context.budget)
         self._answer = context.answer
 
@@ -332,9 +331,7 @@ class UnicornProcessor:
         return Registers(*self._engine.registers)
 
     def _load(self, registers: Registers) -> None:
-        values = self._engine.registers
-        for index, name in enumerate(Registers.__slots__):
-            values[index] = getattr(registers, name)
+        self._engine.registers[:] = register_values(registers)
         self._engine.write_registers()
 
     def _page_fault(self, address: int, access: Access, registers: Registers, code: bytes) -> Fault:

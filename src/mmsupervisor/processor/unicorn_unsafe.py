@@ -129,7 +129,7 @@ class Engine:
         self._uc = unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64, x86.UC_CPU_X86_WESTMERE)
         self._handle = self._uc._uch.value
         self._bind_functions()
-        self.registers = (ctypes.c_uint64 * len(_GENERAL))()
+        self.registers: Any = (ctypes.c_uint64 * len(_GENERAL))()
         self._all = self._batch(range(len(_GENERAL)))
         self._counter = BlockCounter(self._address_of("uc_emu_stop"))
         self._prepare()
