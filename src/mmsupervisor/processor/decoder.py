@@ -78,6 +78,18 @@ class VectorRegisters(Protocol):
         """Set the 128 bits of one."""
 
 
+class NoVectorRegisters:
+    """Stands for the SSE registers where an instruction has nothing to do with them."""
+
+    def read_vector(self, index: int) -> int:
+        """Raise: there are none."""
+        raise LookupError(f"no SSE register {index} here")
+
+    def write_vector(self, index: int, value: int) -> None:
+        """Raise: there are none."""
+        raise LookupError(f"no SSE register {index} here")
+
+
 Steps = Generator[Touch, int, None]
 """An instruction at work: yields touches, is sent what reads gave."""
 

@@ -20,10 +20,11 @@ def is_string(instruction: Instruction) -> bool:
     return bool(instruction.is_string_instruction)
 
 
-class _Element:
+class Element:
     """Pointers and counter of a string instruction, with its address size."""
 
     def __init__(self, execution: Execution, width: int) -> None:
+        """Begin in front of the element."""
         instruction = execution.instruction
         narrow = (OpKind.MEMORY_SEG_ESI, OpKind.MEMORY_ESEDI)
         kinds = [instruction.op_kind(i) for i in range(instruction.op_count)]
@@ -31,6 +32,15 @@ class _Element:
         self._values = execution.file.values
         self._execution = execution
         self._step = -width if self._values["rflags"] & DF else width
+
+    def nothing_to_do(self) -> bool:
+        """Leave the instruction if it is repeated zero times; return whether it was."""
+        instruction = self._execution.instruction
+        repeated = instruction.has_rep_prefix or instruction.has_repne_prefix
+        if not repeated or self._values["rcx"] & self._mask:
+            return False
+        self._values["rip"] = instruction.next_ip
+        return True
 
     def pointer(self, name: str) -> int:
         """Return RSI or RDI, or ESI or EDI."""
@@ -62,7 +72,7 @@ def _accumulator(execution: Execution, width: int) -> int:
 
 
 def _movs(execution: Execution, width: int) -> Steps:
-    element = _Element(execution, width)
+    element = Element(execution, width)
     source, target = element.pointer("rsi"), element.pointer("rdi")
     execution.require(source, width, Access.READ)
     execution.require(target, width, Access.WRITE)
@@ -72,7 +82,7 @@ def _movs(execution: Execution, width: int) -> Steps:
 
 
 def _stos(execution: Execution, width: int) -> Steps:
-    element = _Element(execution, width)
+    element = Element(execution, width)
     target = element.pointer("rdi")
     execution.require(target, width, Access.WRITE)
     yield from execution.store(target, width, _accumulator(execution, width))
@@ -80,7 +90,7 @@ def _stos(execution: Execution, width: int) -> Steps:
 
 
 def _lods(execution: Execution, width: int) -> Steps:
-    element = _Element(execution, width)
+    element = Element(execution, width)
     source = element.pointer("rsi")
     execution.require(source, width, Access.READ)
     value = yield from execution.load(source, width)
@@ -89,7 +99,7 @@ def _lods(execution: Execution, width: int) -> Steps:
 
 
 def _cmps(execution: Execution, width: int) -> Steps:
-    element = _Element(execution, width)
+    element = Element(execution, width)
     source, target = element.pointer("rsi"), element.pointer("rdi")
     execution.require(source, width, Access.READ)
     execution.require(target, width, Access.READ)
@@ -100,7 +110,7 @@ def _cmps(execution: Execution, width: int) -> Steps:
 
 
 def _scas(execution: Execution, width: int) -> Steps:
-    element = _Element(execution, width)
+    element = Element(execution, width)
     target = element.pointer("rdi")
     execution.require(target, width, Access.READ)
     value = yield from execution.load(target, width)
