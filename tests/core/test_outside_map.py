@@ -15,7 +15,7 @@ from tests.core.small import free_range
 RAM, RESERVED = ResourceType.SYSTEM_MEMORY, ResourceType.MEMORY_RESERVED
 MMIO, FLASH = ResourceType.MEMORY_MAPPED_IO, ResourceType.FIRMWARE_DEVICE
 Resource = tuple[ResourceType, int, int]
-MEMORY: tuple[Resource, ...] = ((RAM, 0x1000, 0x4000), (RESERVED, 0x5000, 0x4000))
+MEMORY: tuple[Resource, ...] = ((RAM, 0x1000, 0x5000), (RESERVED, 0x5000, 0x9000))
 MMRAM = ((0x6000, 0x8000),)
 
 
