@@ -8,15 +8,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from mmsupervisor.broker.database import Ring3Database, read_database
 from mmsupervisor.core.discovery import Driver
 from mmsupervisor.core.entry import Core
-from mmsupervisor.core.events import DriverRefused, ProtocolInstalled, SystemCallMade
+from mmsupervisor.core.events import DriverRefused, PhaseReached, ProtocolInstalled, SystemCallMade
 from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
+from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.pages import Owner, PageRecord, PageType
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
 from mmsupervisor.dxe.world import PhaseError
@@ -53,6 +56,7 @@ class DriverReport:
         system_calls: Number of system calls it made, through the broker too.
         handlers: Names of the GUIDs its MMI handlers serve, ``root`` for root handlers.
         protocols: Names of the protocols it installed, in order.
+        notifications: Names of the protocols whose installation it asked to be told of, sorted.
     """
 
     name: str
@@ -64,6 +68,7 @@ class DriverReport:
     system_calls: int
     handlers: tuple[str, ...]
     protocols: tuple[str, ...]
+    notifications: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -164,13 +169,41 @@ class Session:
             "MM-2009", detail, subject=self.firmware.name, rule="boot-flow.md §2", status=failure.status
         )
 
+    def protocol_database(self) -> Ring3Database:
+        """Read the broker's protocol database: who installed what, and who waits for what.
+
+        Addresses of functions and interfaces belong to drivers: see :meth:`owner_of`.
+        """
+        if self.core is None:
+            return Ring3Database((), 0)
+        supervisor = self.core.supervisor
+        data = [
+            (piece.start, piece.size)
+            for piece in supervisor.pages.records
+            if piece.value == PageRecord(PageType.RUNTIME_SERVICES_DATA, Owner.USER)
+        ]
+        return read_database(self.memory, data)
+
+    def owner_of(self, address: int) -> str:
+        """Return the name of the driver whose image holds an address, or an empty string."""
+        return "" if self.core is None else self.core.supervisor.modules.place(address).driver
+
     @property
     def drivers(self) -> tuple[DriverReport, ...]:
         """What became of each driver that the core's scan found, in the order of the scan."""
         core = self.core
-        return () if core is None else tuple(self._driver_report(core, driver) for driver in core.dispatcher.drivers)
+        if core is None:
+            return ()
+        waiting: dict[str, set[str]] = {}
+        for protocol in self.protocol_database().protocols:
+            for function in protocol.notifications:
+                waiting.setdefault(self.owner_of(function), set()).add(protocol.guid.label)
+        return tuple(
+            self._driver_report(core, driver, tuple(sorted(waiting.get(driver.name, ()))))
+            for driver in core.dispatcher.drivers
+        )
 
-    def _driver_report(self, core: Core, driver: Driver) -> DriverReport:
+    def _driver_report(self, core: Core, driver: Driver, notifications: tuple[str, ...]) -> DriverReport:
         status = core.dispatcher.results.get(driver.name)
         module = core.supervisor.modules.by_name(driver.name)
         reason = ""
@@ -194,7 +227,16 @@ class Session:
         )
         base = module.base if module else None
         return DriverReport(
-            driver.name, driver.guid, state, status, reason, base, tally.calls, handlers, tuple(tally.protocols)
+            driver.name,
+            driver.guid,
+            state,
+            status,
+            reason,
+            base,
+            tally.calls,
+            handlers,
+            tuple(tally.protocols),
+            notifications,
         )
 
     # What can be done
@@ -207,8 +249,13 @@ class Session:
         """
         if self.stop is not None or self.launch_failure is not None:
             return
+        world = self._platform.world
+        reached = -1 if world.phase is None else world.phase.order
         try:
-            self._platform.world.advance(phase)
+            for step in list(Phase)[reached + 1 : phase.order + 1] or [phase]:
+                world.advance(step)
+                if step.order > reached:
+                    self.log.emit(PhaseReached(step.value))
         except SystemStopError as error:
             self.stop = error.finding
         except LaunchFailedError as error:
@@ -302,6 +349,7 @@ def boot(
     processor: str = "auto",
     name: str = "",
     prepare: Callable[[Session], None] | None = None,
+    symbols: Mapping[Guid, Symbols] | None = None,
 ) -> Session:
     """Boot a firmware image.
 
@@ -312,6 +360,7 @@ def boot(
         processor: Which ring-3 processor.
         name: What to call an image that is given as bytes.
         prepare: Called before the launch, as PEI code that runs before it: may allocate and ask to unblock.
+        symbols: Names in drivers by file GUID, beside those of the shipped drivers.
 
     Returns:
         The session, also if the system died or the launch failed: see ``stop`` and ``launch_failure``.
@@ -327,8 +376,13 @@ def boot(
         data, title = image, name or "image"
     else:
         data, title = Path(image).read_bytes(), str(image)
-    firmware = read_firmware(read_image(Reader(data, title)), data, title)
-    session = Session(Platform(description, firmware, processor=processor, symbols_of=shipped_symbols))
+    tree = read_image(Reader(data, title))
+    firmware = read_firmware(tree, data, title)
+    known = {**shipped_symbols(tree), **(symbols or {})}
+    platform = Platform(
+        description, firmware, processor=processor, symbols_of=lambda guid: known.get(guid) or Symbols()
+    )
+    session = Session(platform)
     if prepare is not None:
         prepare(session)
     session.advance(until)
@@ -345,6 +399,7 @@ def boot_driver(
     until: Phase = Phase.READY_TO_BOOT,
     description: PlatformDescription | None = None,
     processor: str = "auto",
+    symbols: Symbols | None = None,
 ) -> Session:
     """Boot one driver: our core, our broker and it, in a volume of their own.
 
@@ -357,11 +412,13 @@ def boot_driver(
         until: The phase to go to.
         description: The platform; None is the Q35-like default.
         processor: Which ring-3 processor.
+        symbols: Names in the driver; None looks whether it is a shipped one.
     """
     description = description or PlatformDescription()
     driver = DriverFile(name, guid, image, ready_depex() if depex is None else depex)
     volume = mm_volume([driver], policy=policy, profile=description.profile)
-    return boot(volume, until=until, description=description, processor=processor, name=name)
+    known = None if symbols is None else {guid: symbols}
+    return boot(volume, until=until, description=description, processor=processor, name=name, symbols=known)
 
 
 __all__ = [

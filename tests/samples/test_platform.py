@@ -33,6 +33,21 @@ PROTOCOLS = {
 HANDLERS = {"MmSupervisorRing3Broker": LIFECYCLE, "MmSupervisorErrorReport": (), "RunsBefore": (), "RunsAfter": ()}
 """Handlers that each driver registers at its entry, where it is not the one of its messages."""
 
+NOTIFICATIONS = {
+    "Consumer": ("gSampleLateProtocolGuid",),
+    "Lifecycle": (
+        "gEfiMmEndOfPeiProtocol",
+        "gEfiMmEndOfDxeProtocolGuid",
+        "gEfiMmReadyToLockProtocolGuid",
+        "gEfiEventReadyToBootGuid",
+        "gEfiEventExitBootServicesGuid",
+        "gEdkiiSmmReadyToBootProtocolGuid",
+        "gEdkiiSmmExitBootServicesProtocolGuid",
+        "gEdkiiSmmLegacyBootProtocolGuid",
+    ),
+}
+"""Protocols whose installation each driver asks to be told of; the others ask for none."""
+
 _FIRST = ("MmSupervisorErrorReport", "RunsBefore", "Producer", "RunsAfter")
 _LAST = ("Consumer",)
 ORDER = (
@@ -88,6 +103,12 @@ def test_each_driver_registers_exactly_its_handlers(launched: Session, name: str
     if name == "StatusReturner":
         expected = expected * 2
     assert events_of(launched, HandlerRegistered, name) == [label(guid) for guid in expected]
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_each_driver_waits_for_exactly_its_protocols(launched: Session, name: str) -> None:
+    (report,) = (driver for driver in launched.drivers if driver.name == name)
+    assert report.notifications == tuple(sorted(label(guid) for guid in NOTIFICATIONS.get(name, ())))
 
 
 def test_the_broker_makes_its_system_calls_in_order(launched: Session) -> None:

@@ -1,0 +1,1 @@
+"""The broker, seen from the supervisor."""
