@@ -49,8 +49,11 @@ def test_the_real_database_is_read_whole(session: Session) -> None:
 
 
 def copy_of(session: Session) -> tuple[PhysicalMemory, list[tuple[int, int]]]:
+    assert session.core is not None
     memory = PhysicalMemory(36)
-    for start, size in ranges(session):
+    broker = session.core.supervisor.modules.by_name("MmSupervisorRing3Broker")
+    assert broker is not None
+    for start, size in [*ranges(session), (broker.base, broker.size)]:
         memory.add_ram(start, size, "copy")
         memory.write(start, session.memory.read(start, size))
     return memory, ranges(session)
