@@ -20,7 +20,7 @@ from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import FindingMade, MmiBegan, SystemCallMade, SystemReset
 from mmsupervisor.core.findings import Finding, Place, SystemStopError
 from mmsupervisor.core.mmi import serve_mmi
-from mmsupervisor.core.modules import Module
+from mmsupervisor.core.modules import Module, Symbols
 from mmsupervisor.machine.save_state import Vendor
 from mmsupervisor.pi.message import HEADER_SIZE
 from mmsupervisor.pi.status import Status
@@ -236,6 +236,12 @@ def symbol(driver: str, name: str) -> prebuilt.Symbol:
     return found
 
 
+def shipped_map(driver: str) -> Symbols:
+    """The shipped map, for images that differ from the shipped one in headers only."""
+    known = prebuilt.symbols(driver)
+    return Symbols(tuple(one.rva for one in known), tuple(one.name for one in known))
+
+
 def symbol_names(driver: str) -> frozenset[str]:
     """All names in the shipped map."""
     return frozenset(one.name for one in prebuilt.symbols(driver))
@@ -262,6 +268,7 @@ def staged(
         depex=known.depex,
         policy=policy,
         description=DESCRIPTION,
+        symbols=shipped_map(name),
     )
     with session:
         yield Stage(SAMPLES[sample], session, name)

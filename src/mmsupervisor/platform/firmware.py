@@ -14,7 +14,7 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.pe import parse_pe
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume import FFS2_GUID, FFS3_GUID, File, FileType, SectionType, Volume, files, volumes
-from mmsupervisor.platform.sample import broker_volume
+from mmsupervisor.platform.sample import BROKER_NAME, broker_volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,22 @@ def _find_core(image: Image) -> CoreImage | None:
     return None
 
 
-def shipped_symbols(guid: Guid) -> Symbols:
-    """Return the names in a shipped driver's image, by file GUID; none for other drivers."""
-    for name in prebuilt.names():
-        if prebuilt.driver(name).guid == guid:
-            known = prebuilt.symbols(name)
-            return Symbols(tuple(symbol.rva for symbol in known), tuple(symbol.name for symbol in known))
-    return Symbols()
+def shipped_symbols(image: Image) -> dict[Guid, Symbols]:
+    """Return the names in those of an image's drivers that are ours to the byte, by file GUID.
+
+    The file GUID alone proves nothing: every broker has the same, whoever built it.
+    """
+    shipped = {prebuilt.driver(name).image_sha256: name for name in prebuilt.names()}
+    found = {BROKER_GUID: _symbols(BROKER_NAME)}  # ours is added where the image brings none
+    for place in files(image, FileType.MM_STANDALONE):
+        file = place.node
+        section = file.first_section(SectionType.PE32, open_encapsulations=False) if isinstance(file, File) else None
+        if section is not None:
+            name = shipped.get(hashlib.sha256(section.data).hexdigest())
+            found[place.node.guid] = _symbols(name) if name else Symbols()
+    return found
+
+
+def _symbols(name: str) -> Symbols:
+    known = prebuilt.symbols(name)
+    return Symbols(tuple(symbol.rva for symbol in known), tuple(symbol.name for symbol in known))
