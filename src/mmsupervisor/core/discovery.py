@@ -79,24 +79,37 @@ class Discovery:
 
 
 def discover(supervisor: Supervisor, volumes: list[VolumeHob]) -> Discovery:
-    """Scan all firmware volumes that have a HOB, in order."""
+    """Scan all firmware volumes that have a HOB, in order.
+
+    Raises:
+        BusError: there is no memory where a HOB says that a volume is.
+    """
     found = Discovery()
     seen: list[VolumeIdentity] = []
     for hob in volumes:
         data = supervisor.memory.read(hob.base, hob.length)
+        files = list(scan_files(data))
+        if not any(file.type in (MM_STANDALONE, MM_CORE_STANDALONE) for file in files):
+            _note_others(supervisor, files)
+            continue
         identity = identify(hob.base, data)
         if any(other.address == hob.base or (other.name and other.name == identity.name) for other in seen):
             supervisor.log.emit(FileSkipped("", f"the volume at {hob.base:#x} was seen before"))
             continue
+        if supervisor.mmram.touches(hob.base, hob.length):
+            _report_volume_in_mmram(supervisor, hob)
+            continue
         seen.append(identity)
-        files = list(scan_files(data))
-        if any(file.type in (MM_STANDALONE, MM_CORE_STANDALONE) for file in files):
-            found.volumes += 1
-            _note_core(found, hob.base, files)
-            _scan_drivers(supervisor, found, hob.base, files)
-        else:
-            _note_others(supervisor, files)
+        found.volumes += 1
+        _note_core(found, hob.base, files)
+        _scan_drivers(supervisor, found, hob.base, files)
     return found
+
+
+def _report_volume_in_mmram(supervisor: Supervisor, hob: VolumeHob) -> None:
+    reason = "it lies in MMRAM: nothing is copied from there"
+    supervisor.log.emit(FileSkipped("", f"the volume at {hob.base:#x}: {reason}"))
+    supervisor.report(make_finding("MM-2003", reason, subject=f"volume at {hob.base:#x}", rule="boot-flow.md §5"))
 
 
 def _note_core(found: Discovery, base: int, files: list[ScannedFile]) -> None:
@@ -124,8 +137,10 @@ def _scan_drivers(supervisor: Supervisor, found: Discovery, base: int, files: li
             supervisor.log.emit(DriverFound(file.name, file.guid.label, Hex(base), Hex(base + file.offset)))
         else:
             _report_skipped(supervisor, file, "it has no MM dependency section: never dispatched, and nobody is told")
+            supervisor.reference_bug("boot-flow.md §12.11", f"{file.name} has no dependency section")
         if image is None:
             _report_skipped(supervisor, file, "it has no PE32 section: it hides all later files of its volume")
+            supervisor.reference_bug("boot-flow.md §12.11", f"{file.name} has no PE32 section and ends the scan")
             return
 
 
