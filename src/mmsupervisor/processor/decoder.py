@@ -24,7 +24,7 @@ from typing import Protocol
 from iced_x86 import Instruction
 
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access, PhysicalMemory
-from mmsupervisor.processor.exceptions import vector_of_range
+from mmsupervisor.processor.exceptions import refused_access, vector_of_range
 from mmsupervisor.processor.instructions import RegisterFile, decode, is_canonical
 from mmsupervisor.processor.interface import Registers
 from mmsupervisor.processor.page_map import READ, WRITE, direct_access, ring3_access
@@ -128,7 +128,7 @@ class Execution:
         for at in sorted({address, max(address, last & ~PAGE_MASK)}):
             missing = int(access) & ~ring3_access(self._memory.state(at))
             if missing:
-                raise MemoryFault(at, Access.READ if missing & READ else Access.WRITE)
+                raise MemoryFault(at, refused_access(self.instruction, Access.READ if missing & READ else Access.WRITE))
 
     def load(self, address: int, width: int) -> Load:
         """Read ``width`` bytes, from memory or devices."""

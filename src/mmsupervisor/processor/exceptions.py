@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from iced_x86 import Instruction
+from iced_x86 import Instruction, Mnemonic
 
-from mmsupervisor.machine.memory import PAGE_SIZE
+from mmsupervisor.machine.memory import PAGE_SIZE, Access
 from mmsupervisor.processor.instructions import is_canonical, memory_uses
 from mmsupervisor.processor.interface import Registers
 
@@ -25,6 +25,12 @@ def touched_address(instruction: Instruction, registers: Registers, page: int) -
         if use.address < page + PAGE_SIZE and use.address + max(use.size, 1) > page:
             return max(use.address, page)
     return page
+
+
+def refused_access(instruction: Instruction, access: Access) -> Access:
+    """Return what a page fault says was tried: locked instructions and XCHG ask for the right to write at once."""
+    locked = instruction.has_lock_prefix or instruction.mnemonic == Mnemonic.XCHG
+    return Access.WRITE if locked else access
 
 
 def vector_of_bad_address(instruction: Instruction, registers: Registers, page: int) -> int | None:

@@ -255,7 +255,7 @@ class UnicornProcessor:
             if operation is not None:
                 return self._advance(operation, None)
         address = exceptions.touched_address(instruction, registers, page)
-        return self._page_fault(address, access, registers, code)
+        return self._page_fault(address, exceptions.refused_access(instruction, access), registers, code)
 
     def _fetch_denied(self, page: int, registers: Registers, code: bytes) -> Exit | None:
         rip = registers.rip

@@ -128,6 +128,14 @@ def test_address_of_a_fault_by_operand(
     assert getattr(bench.registers, register) == target + before
 
 
+@pytest.mark.parametrize("code", ["f0800f01", "8707", "f00fb10f"])
+def test_locked_instructions_ask_for_the_right_to_write_at_once(bench: Bench, code: str) -> None:
+    """Lock or, xchg, lock cmpxchg on an absent page."""
+    ended = bench.run(code, rdi=ABSENT_PAGE)
+    assert isinstance(ended, Fault)
+    assert (ended.error_code, ended.access) == (U | W, WRITE)
+
+
 def test_bit_string_reaches_far_from_its_operand(bench: Bench) -> None:
     ended = bench.run("480fa307", rdi=DATA, rax=(ABSENT_PAGE - DATA) * 8 + 3)  # bt [rdi], rax
     assert isinstance(ended, Fault)
