@@ -120,6 +120,11 @@ class Dispatcher:
         """Load a driver; a refused one counts as initialized and is never tried again."""
         supervisor = self._supervisor
         driver.initialized = True
+        if driver.image is None:
+            detail = "its file has no PE32 section: ring 0 reads the headers at address 0"
+            rule = "boot-flow.md §5: added with a NULL image pointer"
+            finding = make_finding("MM-1302", detail, subject=driver.name, rule=rule, vector=14, address=0)
+            raise supervisor.die(finding)
         try:
             loaded = load_driver(supervisor, driver.name, driver.guid, driver.image, self._symbols_of(driver.guid))
         except CoreError as error:

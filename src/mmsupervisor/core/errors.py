@@ -36,5 +36,22 @@ class PolicyDeniedError(CoreError):
         super().__init__(status, detail)
 
 
+class Ring0FaultError(CoreError):
+    """The reference's own ring 0 would take an exception here; on the device that is a reset.
+
+    Attributes:
+        vector: Exception vector.
+        address: The address touched, or None where it is no page fault.
+        rule: Where the fact sheets say so.
+    """
+
+    def __init__(self, vector: int, detail: str, rule: str, address: int | None = None) -> None:
+        """Record the exception and its cause."""
+        self.vector = vector
+        self.address = address
+        self.rule = rule
+        super().__init__(Status.ABORTED, detail)
+
+
 class LaunchError(CoreError):
     """The core's entry point returned an error: it has not become operational."""

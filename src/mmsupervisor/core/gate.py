@@ -15,7 +15,7 @@ from mmsupervisor.abi.system_calls import (
     SystemCallDeclaration,
     UserRange,
 )
-from mmsupervisor.core.errors import CoreError, PolicyDeniedError
+from mmsupervisor.core.errors import CoreError, PolicyDeniedError, Ring0FaultError
 from mmsupervisor.core.events import SystemCallMade
 from mmsupervisor.core.findings import Finding, make_finding
 from mmsupervisor.core.ownership import is_user_range
@@ -58,9 +58,6 @@ class SystemCallGate:
         except CoreError as error:
             self._emit(declaration, call, None)
             raise self._supervisor.die(self._fatal(declaration, call, error)) from error
-        except BusError as error:
-            self._emit(declaration, call, None)
-            raise self._supervisor.die(self._ring0_fault(declaration, call, error)) from error
         self._emit(declaration, call, result)
         return result
 
@@ -100,6 +97,8 @@ class SystemCallGate:
         place = self._supervisor.place
         detail = f"{declaration.name}: {error.detail}"
         source = f"{declaration.source}: {status_name(error.status)} is fatal"
+        if isinstance(error, Ring0FaultError):
+            return self._ring0_fault(detail, error)
         if isinstance(error, PolicyDeniedError):
             return make_finding("MM-1001", detail, place=place, rule=error.rule, mend=error.mend, status=error.status)
         resources = error.status in (Status.OUT_OF_RESOURCES, Status.NOT_FOUND)
@@ -107,17 +106,12 @@ class SystemCallGate:
             "MM-1004" if resources else "MM-1002", detail, place=place, rule=source, status=error.status
         )
 
-    def _ring0_fault(self, declaration: SystemCallDeclaration, call: SystemCall, error: BusError) -> Finding:
-        """Ownership ignores presence, so ring 0 may touch a page with nothing behind it (surprise 10)."""
-        self._supervisor.reference_bug("syscall-abi.md §11.10", "ownership was granted for a page that is not there")
-        return make_finding(
-            "MM-1302",
-            f"{declaration.name}: ring 0 touched {error.address:#x}, where there is no memory",
-            place=self._supervisor.place,
-            rule="syscall-abi.md §5: presence is not required",
-            vector=14,
-            address=error.address,
-        )
+    def _ring0_fault(self, detail: str, error: Ring0FaultError) -> Finding:
+        """Explain a fault of ring 0 itself; one at an address comes from ownership that ignores presence."""
+        if error.address:
+            self._supervisor.reference_bug("syscall-abi.md §11.10", "ring 3 owns a page that ring 0 cannot use")
+        place = self._supervisor.place
+        return make_finding("MM-1302", detail, place=place, rule=error.rule, vector=error.vector, address=error.address)
 
     def _unserved(self, call: SystemCall, declaration: SystemCallDeclaration | None) -> Exception:
         place = self._supervisor.place

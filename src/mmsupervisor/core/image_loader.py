@@ -34,21 +34,19 @@ class LoadedImage:
     image: PeImage
 
 
-def load_driver(supervisor: Supervisor, name: str, guid: Guid, data: bytes | None, symbols: Symbols) -> LoadedImage:
+def load_driver(supervisor: Supervisor, name: str, guid: Guid, data: bytes, symbols: Symbols) -> LoadedImage:
     """Load, relocate and protect an image.
 
     Args:
         supervisor: The supervisor.
         name: The driver's name, for reports.
         guid: Its file GUID.
-        data: The bytes of its PE32 section, or None if it has none.
+        data: The bytes of its PE32 section.
         symbols: Names in it.
 
     Raises:
         CoreError: the image breaks a load rule; its pages are free again.
     """
-    if data is None:
-        raise CoreError(Status.NOT_FOUND, "there is no PE32 section; the reference dereferences a NULL pointer")
     try:
         image = parse_pe(Reader(data, name))
         pages = image_pages(image)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from mmsupervisor.abi.system_calls import CallNumber
-from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.errors import Ring0FaultError
 from mmsupervisor.core.gate import Service
 from mmsupervisor.core.policy_gate import require_instruction, require_io, require_msr
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.machine.routing import UnknownMsrError
-from mmsupervisor.pi.status import Status
 from mmsupervisor.policy.model import Attribute, Instruction
 
 _MASK32 = (1 << 32) - 1
+_PROTECTION_FAULT = 13
+_MSR_RULE = "syscall-abi.md §7.1: ring 0 executes the instruction itself"
 
 
 def _read_msr(supervisor: Supervisor, number: int, _a2: int, _a3: int) -> int:
@@ -20,7 +21,7 @@ def _read_msr(supervisor: Supervisor, number: int, _a2: int, _a3: int) -> int:
     try:
         return supervisor.machine.msrs.read(number, supervisor.current_cpu)
     except UnknownMsrError as error:
-        raise CoreError(Status.UNSUPPORTED, f"{error}: ring 0 takes a #GP") from error
+        raise Ring0FaultError(_PROTECTION_FAULT, f"{error}: ring 0 takes a #GP", _MSR_RULE) from error
 
 
 def _write_msr(supervisor: Supervisor, number: int, value: int, _a3: int) -> int:
@@ -29,7 +30,7 @@ def _write_msr(supervisor: Supervisor, number: int, value: int, _a3: int) -> int
     try:
         supervisor.machine.msrs.write(number, supervisor.current_cpu, value)
     except UnknownMsrError as error:
-        raise CoreError(Status.UNSUPPORTED, f"{error}: ring 0 takes a #GP") from error
+        raise Ring0FaultError(_PROTECTION_FAULT, f"{error}: ring 0 takes a #GP", _MSR_RULE) from error
     return 0
 
 
