@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 
+from mmsupervisor.core.ring0 import write_as_ring0
 from mmsupervisor.core.supervisor import Supervisor
 
 _CURRENT_CPU_OFFSET = 0x78
@@ -22,8 +23,12 @@ _LAYOUT = struct.Struct("<QQQQ")
 
 
 def write_entry_context(supervisor: Supervisor) -> None:
-    """Bring ring 3's system table up to date, if it is registered."""
+    """Bring ring 3's system table up to date, if it is registered.
+
+    Raises:
+        Ring0FaultError: its page is not present or read-only.
+    """
     table = supervisor.jumps.user_table
     if table:
         context = _LAYOUT.pack(0, len(supervisor.cpus), 0, 0)
-        supervisor.memory.write(table + _CURRENT_CPU_OFFSET, context)
+        write_as_ring0(supervisor.memory, table + _CURRENT_CPU_OFFSET, context)

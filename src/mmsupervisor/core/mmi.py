@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mmsupervisor.core.entry_context import write_entry_context
-from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.errors import CoreError, Ring0FaultError
 from mmsupervisor.core.events import MmiBegan, MmiEnded
 from mmsupervisor.core.findings import SystemStopError, make_finding
 from mmsupervisor.core.handlers import MmiHandler
@@ -188,7 +188,12 @@ def serve_mmi(supervisor: Supervisor, source: str) -> None:
 
 
 def _serve(supervisor: Supervisor, source: str) -> None:
-    write_entry_context(supervisor)
+    try:
+        write_entry_context(supervisor)
+    except Ring0FaultError as error:
+        raise supervisor.die(
+            make_finding("MM-1302", error.detail, subject="MM system table", vector=error.vector, address=error.address)
+        ) from error
     user = _read_mailbox(supervisor, supervisor.user)
     other = _read_mailbox(supervisor, supervisor.supervisor)
     if other.is_valid and not user.is_valid and not _is_refused(supervisor):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.gate import Service
+from mmsupervisor.core.ring0 import read_as_ring0
 from mmsupervisor.core.supervisor import ProfileRecord, ProfileRequest, Supervisor
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.status import Status
@@ -21,7 +22,7 @@ def _require_enabled(supervisor: Supervisor) -> None:
 def _begin(call: CallNumber) -> Service:
     def serve(supervisor: Supervisor, guid: int, handler: int, caller: int) -> int:
         _require_enabled(supervisor)
-        name = Guid(supervisor.memory.read(guid, GUID_SIZE))
+        name = Guid(read_as_ring0(supervisor.memory, guid, GUID_SIZE))
         supervisor.profile_request = ProfileRequest(call, name, handler, caller)
         return 0
 
@@ -31,7 +32,11 @@ def _begin(call: CallNumber) -> Service:
 def _take_request(supervisor: Supervisor, first: CallNumber, guid: int) -> ProfileRequest:
     _require_enabled(supervisor)
     request = supervisor.profile_request
-    if request is None or request.call is not first or request.guid.raw != supervisor.memory.read(guid, GUID_SIZE):
+    if (
+        request is None
+        or request.call is not first
+        or request.guid.raw != read_as_ring0(supervisor.memory, guid, GUID_SIZE)
+    ):
         raise CoreError(Status.NOT_STARTED, f"not after {first.name} with an equal GUID")
     supervisor.profile_request = None
     return request
@@ -39,14 +44,14 @@ def _take_request(supervisor: Supervisor, first: CallNumber, guid: int) -> Profi
 
 def _complete_registration(supervisor: Supervisor, guid: int, context: int, size: int) -> int:
     request = _take_request(supervisor, CallNumber.SMM_MM_HDL_REG_1, guid)
-    data = supervisor.memory.read(context, size) if context else b""
+    data = read_as_ring0(supervisor.memory, context, size) if context else b""
     supervisor.profile_records.append(ProfileRecord(request.guid, request.handler, request.caller, data))
     return 0
 
 
 def _complete_removal(supervisor: Supervisor, guid: int, context: int, size: int) -> int:
     request = _take_request(supervisor, CallNumber.SMM_MM_HDL_UNREG_1, guid)
-    data = supervisor.memory.read(context, size) if context else b""
+    data = read_as_ring0(supervisor.memory, context, size) if context else b""
     for record in supervisor.profile_records:
         if (record.guid, record.handler, record.context) == (request.guid, request.handler, data):
             supervisor.profile_records.remove(record)

@@ -6,13 +6,14 @@ from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.entry_context import write_entry_context
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.gate import Service
+from mmsupervisor.core.ring0 import read_as_ring0
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.status import Status
 
 
 def _guid(supervisor: Supervisor, address: int) -> Guid:
-    return Guid(supervisor.memory.read(address, GUID_SIZE))
+    return Guid(read_as_ring0(supervisor.memory, address, GUID_SIZE))
 
 
 def _register_jumps(supervisor: Supervisor, central: int, ap: int, _a3: int) -> int:

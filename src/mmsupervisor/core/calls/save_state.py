@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.gate import Service
+from mmsupervisor.core.ring0 import write_as_ring0
 from mmsupervisor.core.supervisor import SaveStateRequest, Supervisor
 from mmsupervisor.machine.save_state import FIELDS, SAVE_STATE_OFFSET, SAVE_STATE_SIZE, IoInfo, Vendor, io_info
 from mmsupervisor.pi.status import Status
@@ -44,7 +45,7 @@ def _read(supervisor: Supervisor, cookie: int, width: int, buffer: int) -> int:
     if request.register == SaveStateRegister.LMA:
         if width != 1:
             return Status.INVALID_PARAMETER
-        supervisor.memory.write(buffer, bytes([_LONG_MODE]))
+        write_as_ring0(supervisor.memory, buffer, bytes([_LONG_MODE]))
         return Status.SUCCESS
     return _read_field(supervisor, request, width, buffer)
 
@@ -65,7 +66,7 @@ def _read_processor_id(supervisor: Supervisor, cpu: int, width: int, buffer: int
         return Status.INVALID_PARAMETER
     if not supervisor.cpus[cpu].present:
         return Status.NOT_FOUND
-    supervisor.memory.write_u64(buffer, supervisor.cpus[cpu].apic_id)
+    write_as_ring0(supervisor.memory, buffer, supervisor.cpus[cpu].apic_id.to_bytes(8, "little"))
     return Status.SUCCESS
 
 
@@ -77,9 +78,9 @@ def _read_io(supervisor: Supervisor, trap: IoInfo | None, width: int, buffer: in
             return Status.INVALID_PARAMETER
         # The reference writes 24 bytes whatever the width; the bytes beyond it are nobody's to overwrite.
         supervisor.reference_bug("save-state.md surprise 1", f"I/O information read with a width of {width} bytes")
-        supervisor.memory.write(buffer, trap.pack()[:width])
+        write_as_ring0(supervisor.memory, buffer, trap.pack()[:width])
         return Status.SUCCESS
-    supervisor.memory.write(buffer, trap.pack())
+    write_as_ring0(supervisor.memory, buffer, trap.pack())
     return Status.SUCCESS
 
 
@@ -93,7 +94,7 @@ def _read_field(supervisor: Supervisor, request: SaveStateRequest, width: int, b
     value = area[field.low : field.low + min(width, 4)]
     if width > 4 and field.high is not None:
         value += area[field.high : field.high + width - 4]
-    supervisor.memory.write(buffer, value)
+    write_as_ring0(supervisor.memory, buffer, value)
     return Status.SUCCESS
 
 
