@@ -275,12 +275,13 @@ def test_unsound_image_is_not_started_and_the_system_lives_on(shape: shapes.Shap
         assert broken_invariants(stage.core) == []
 
 
-def test_file_without_an_image_is_refused() -> None:
+def test_file_without_an_image_makes_ring_0_fault() -> None:
+    """It is listed with a NULL image, which the reference dereferences when its turn comes (boot-flow.md §5)."""
     known = shipped("Echo")
     with boot(mm_volume([DriverFile("Empty", known.guid, None, ready_depex())]), description=DESCRIPTION) as session:
-        assert session.stop is None
-        assert [one.kind.number for one in session.findings] == ["MM-2003", "MM-2001"]
-        assert report_of(session, "Empty").state == "refused"
+        assert session.stop is not None
+        assert [one.kind.number for one in session.findings] == ["MM-2003", "MM-1302"]
+        assert (session.stop.vector, session.stop.address) == (14, 0)
 
 
 # IoMsr under a policy that denies one of each
