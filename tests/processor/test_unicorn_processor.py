@@ -11,11 +11,12 @@ from mmsupervisor.machine.memory import PAGE_SIZE, Attribute, Bank, PageState, P
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.processor import block_counter_unsafe, page_map, unicorn_unsafe
 from mmsupervisor.processor.cpuid import amd_cpuid
+from mmsupervisor.processor.engine_context import EngineError
 from mmsupervisor.processor.interface import BudgetSpent, Died, Fault, ProcessorOptions, SystemCall
 from mmsupervisor.processor.select import make_processor
 from mmsupervisor.processor.trapped import trapped_offsets
 from mmsupervisor.processor.unicorn_processor import UnicornProcessor
-from mmsupervisor.processor.unicorn_unsafe import Engine, EngineError
+from mmsupervisor.processor.unicorn_unsafe import Engine
 from tests.processor.conformance.machine import ABSENT_PAGE, CODE, DATA, Bench
 
 

@@ -135,14 +135,16 @@ class UnicornProcessor:
 
     def forget_code(self, start: int, size: int) -> None:
         """Take notice that the supervisor wrote to pages that ring 3 may execute."""
-        if self.memory.state(start).direct & Access.EXECUTE:
-            self._engine.forget_code(start, size)
+        for piece in self.memory.slice(start, size):
+            if page_map.direct_access(piece.value) & page_map.EXECUTE:
+                self._engine.forget_code(piece.start, piece.size)
 
     def close(self) -> None:
         """Give up all resources. Closing twice is allowed."""
         if not self._closed:
             self._closed = True
             self.memory.unsubscribe(self._changes)
+            self._answer = self._nothing_to_resume
             self._engine.close()
 
     # Memory
@@ -161,7 +163,7 @@ class UnicornProcessor:
         self._engine.flush()
         for change in self._changes:
             if change.access & Access.EXECUTE:
-                self._engine.forget_code(change.start, change.size)
+                self.forget_code(change.start, change.size)
         self._changes.clear()
 
     def _loads_descriptor(self, rip: int) -> bool:

@@ -26,8 +26,8 @@ from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
 from mmsupervisor.machine.memory import PAGE_SIZE, Access
-from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.processor.block_counter_unsafe import BlockCounter
+from mmsupervisor.processor.engine_context import NOTHING_IN_FLIGHT, EngineError, find_layout
 from mmsupervisor.processor.interface import Registers
 from mmsupervisor.processor.ring3_setup import (
     CODE,
@@ -60,9 +60,6 @@ _UNICORN_ACCESS = [
 ]
 
 
-_NOTHING_IN_FLIGHT = 0xFFFF_FFFF
-
-
 class Stop(Enum):
     """Why a run came to an end."""
 
@@ -78,10 +75,6 @@ class Stop(Enum):
 
 # Looked up once: members of an enumeration are slow to reach, and every system call ends in one of these.
 _SYSCALL, _BUDGET = Stop.SYSCALL, Stop.BUDGET
-
-
-class EngineError(MmSupervisorError):
-    """This build of Unicorn does not behave as the engine needs it to."""
 
 
 class Engine:
@@ -152,6 +145,7 @@ class Engine:
         self._context_restore = quick.uc_context_restore
         for function in (self._context_save, self._context_restore):
             function.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        self._control = quick.uc_ctl
         self._flush_control = uc.UC_CTL_TLB_FLUSH | uc.UC_CTL_IO_WRITE << 30
 
     def _address_of(self, name: str) -> int:
@@ -193,38 +187,16 @@ class Engine:
         self.registers[RFLAGS] = 2
         self.write_registers()
         self._clean = engine.context_save()
-        self._calibrate()
+        self._clean_address = self._clean.context
+        self._layout = find_layout(self._context_words(self._clean), self._probe)
+        self._scratch = engine.context_save()
+        self._scratch_words = ctypes.cast(self._scratch.context, ctypes.POINTER(ctypes.c_uint32))
         self._setting_up = False
         self.flush()
 
     def _check(self, held: bool, what: str) -> None:
         if not held:
             raise EngineError(f"Unicorn {unicorn.__version__}: {what}")
-
-    def _calibrate(self) -> None:
-        """Find where a saved context keeps the error code and the exception in flight.
-
-        Unicorn offers no way to read the one or to clear the other, and takes a second #GP for a double fault.
-        """
-        clean = self._context_words(self._clean)
-        halted = self._probe(b"\xf4", 0)  # hlt: #GP(0)
-        divided = self._probe(b"\xf7\xf1", 0)  # div ecx, by zero: #DE
-        first = self._probe(b"\x8e\xd8", 0x1111_1238)  # mov ds, eax: #GP(selector)
-        second = self._probe(b"\x8e\xd8", 0x2222_4568)
-        self._in_flight = self._only(
-            [i for i, word in enumerate(clean) if (word, halted[i], divided[i]) == (_NOTHING_IN_FLIGHT, 13, 0)],
-            "the exception in flight is not found in a context",
-        )
-        self._scratch = self._uc.context_save()
-        self._scratch_words = ctypes.cast(self._scratch.context, ctypes.POINTER(ctypes.c_uint32))
-        self._error_code = self._only(
-            [i for i in range(len(first)) if (first[i], second[i], halted[i]) == (0x1238, 0x4568, 0)],
-            "the error code is not found in a context",
-        )
-
-    def _only(self, found: list[int], what: str) -> int:
-        self._check(len(found) == 1, what)
-        return found[0]
 
     def _probe(self, code: bytes, rax: int) -> list[int]:
         """Execute an instruction that faults and return the context afterwards as 32-bit words."""
@@ -415,7 +387,7 @@ class Engine:
 
     def begin(self) -> None:
         """Become the context of a fresh entry: registers zero, x87 and SSE initial."""
-        self._context_restore(self._handle, self._clean.context)
+        self._context_restore(self._handle, self._clean_address)
 
     def set_budget(self, instructions: int) -> None:
         """Bound what runs from now on; 0 is no bound."""
@@ -431,6 +403,8 @@ class Engine:
 
     def save(self) -> Any:
         """Return the complete context."""
+        if self._uc is None:
+            self._refuse()
         return self._uc.context_save()
 
     def restore(self, context: Any) -> None:
@@ -440,8 +414,8 @@ class Engine:
     def take_error_code(self) -> int:
         """Return the error code of the last exception and forget that it is in flight."""
         self._context_save(self._handle, self._scratch.context)
-        error_code = int(self._scratch_words[self._error_code])
-        self._scratch_words[self._in_flight] = _NOTHING_IN_FLIGHT
+        error_code = int(self._scratch_words[self._layout.error_code])
+        self._scratch_words[self._layout.in_flight] = NOTHING_IN_FLIGHT
         self._context_restore(self._handle, self._scratch.context)
         return error_code
 
@@ -459,14 +433,10 @@ class Engine:
         """Put host memory behind physical addresses."""
         self._uc.mem_map_ptr(base, size, uc.UC_PROT_ALL, host_address)
 
-    def unmap(self, base: int, size: int) -> None:
-        """Take host memory away."""
-        self._uc.mem_unmap(base, size)
-
     def flush(self) -> None:
         """Forget all page permissions."""
         self._access.clear()
-        self._quick.uc_ctl(ctypes.c_void_p(self._handle), ctypes.c_int(self._flush_control))
+        self._control(ctypes.c_void_p(self._handle), ctypes.c_int(self._flush_control))
 
     def forget_code(self, start: int, size: int) -> None:
         """Forget what was translated from a range that ring 3 may execute."""
@@ -486,6 +456,11 @@ class Engine:
         return stop
 
     def close(self) -> None:
-        """Close Unicorn."""
-        self._clean = None
+        """Close Unicorn; what is called afterwards raises EngineError (its library would crash)."""
+        for name in ("_start", "_read_batch", "_write_batch", "_context_save", "_context_restore", "_control"):
+            setattr(self, name, self._refuse)
+        self._clean = self._scratch = None
         self._uc = None
+
+    def _refuse(self, *_arguments: object) -> None:
+        raise EngineError("the processor is closed")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mmsupervisor.machine.memory import PAGE_SIZE
+from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.interface import (
     CALL_GATE_POINTER,
@@ -245,7 +246,29 @@ def test_memory_added_later_can_be_used(bench: Bench) -> None:
     assert call.number == 99
 
 
-def test_a_closed_processor_can_be_closed_again(make_bench: MakeBench) -> None:
+def test_a_closed_processor_says_so_and_can_be_closed_again(make_bench: MakeBench) -> None:
     bench = make_bench()
+    bench.enter(SYSCALL)
+    kept = bench.processor.suspend()
     bench.processor.close()
     bench.processor.close()
+    with pytest.raises(MmSupervisorError, match="closed"):
+        bench.go(CODE)
+    with pytest.raises(MmSupervisorError, match="closed"):
+        bench.processor.restore(kept)
+    with pytest.raises(MmSupervisorError, match="closed"):
+        bench.processor.suspend()
+    with pytest.raises(MmSupervisorError, match="closed"):
+        bench.processor.set_registers(kept.registers)
+    with pytest.raises(RuntimeError):
+        bench.processor.resume()
+
+
+def test_the_right_to_execute_given_and_taken_at_once(bench: Bench) -> None:
+    bench.enter("0f05 b805000000 0f05")
+    bench.memory.assign(DATA, PAGE_SIZE, RX)
+    bench.memory.assign(DATA, PAGE_SIZE, RW)
+    bench.memory.assign(CODE + PAGE_SIZE, PAGE_SIZE, RW)
+    bench.memory.assign(CODE + PAGE_SIZE, PAGE_SIZE, RX)
+    call = bench.processor.resume()
+    assert call == SystemCall(5, (0, 0, 0), CODE + 9, STACK_END - 0x18)
