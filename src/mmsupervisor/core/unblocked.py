@@ -129,7 +129,7 @@ class UnblockedList:
             raise CoreError(Status.SECURITY_VIOLATION, f"pages from {wanted.start:#x} are present already")
         if wanted.start & 0xFFF:
             # The reference has no rule here and reaches an ASSERT in its page-table code (unblock.md §5).
-            supervisor.reference_bug("unblock.md §5", f"start {wanted.start:#x} is not page aligned and nobody checks")
+            supervisor.reference_bug("unblock.md surprise 2", f"start {wanted.start:#x} is not page aligned")
             raise CoreError(Status.SECURITY_VIOLATION, f"start {wanted.start:#x} is not page aligned")
         self._open(wanted)
         return "opened"
@@ -139,7 +139,9 @@ class UnblockedList:
         for entry in self.regions:
             if wanted.start == entry.start and wanted.end == entry.end:
                 if wanted.descriptor == entry.descriptor:
+                    self._note_same(wanted, entry)
                     return entry
+                self._note_clash(wanted, entry)
                 raise CoreError(
                     Status.SECURITY_VIOLATION,
                     f"{wanted.start:#x} is open already with another descriptor (type {entry.type}, "
@@ -152,6 +154,16 @@ class UnblockedList:
                     f"asked for by {entry.identifier.label}",
                 )
         return None
+
+    def _note_same(self, wanted: UnblockParameters, entry: UnblockParameters) -> None:
+        if wanted.identifier != entry.identifier:
+            detail = f"{wanted.start:#x}: the list goes on to show {entry.identifier.label} only"
+            self._supervisor.reference_bug("unblock.md surprise 6", detail)
+
+    def _note_clash(self, wanted: UnblockParameters, entry: UnblockParameters) -> None:
+        if wanted.supervisor == entry.supervisor:
+            detail = f"{wanted.start:#x}: the same region, but bytes of the descriptor differ that mean nothing"
+            self._supervisor.reference_bug("unblock.md surprise 1", detail)
 
     def _open(self, wanted: UnblockParameters) -> None:
         supervisor = self._supervisor
