@@ -21,6 +21,8 @@ CORE_GUID = known_guid("gMmSupervisorCoreGuid")
 POLICY_GUID = known_guid("gMmSupervisorPolicyFileGuid")
 READY_GUID = known_guid("gMmRing3HandlerReadyProtocol")
 BROKER_NAME = "MmSupervisorRing3Broker"
+_REVISION_OFFSET = 8
+_REVISION_END = 12
 
 GOOD_DRIVERS = (
     "MmSupervisorErrorReport",
@@ -81,6 +83,20 @@ def shipped(name: str) -> DriverFile:
     return DriverFile(name, known.guid, prebuilt.image(name), known.depex)
 
 
+def shipped_broker(profile: Profile) -> DriverFile:
+    """Return the shipped broker as a profile has it: the revision of its table, the handler profile."""
+    known = prebuilt.driver(BROKER_NAME)
+    header = prebuilt.image(BROKER_NAME)[_table_offset() :][:_REVISION_END]
+    settings = {"gBrokerMmst": header[:_REVISION_OFFSET] + profile.mmst_revision.to_bytes(4, "little")}
+    if profile.handler_profile:
+        settings["gHandlerProfilePropertyMask"] = b"\x01"
+    return DriverFile(BROKER_NAME, known.guid, prebuilt.patched_image(BROKER_NAME, settings), known.depex)
+
+
+def _table_offset() -> int:
+    return next(symbol.rva for symbol in prebuilt.symbols(BROKER_NAME) if symbol.name == "gBrokerMmst")
+
+
 def driver_file(driver: DriverFile) -> FileSpec:
     """Describe the FFS file of a driver: dependency section, image, name."""
     sections = []
@@ -115,18 +131,18 @@ def mm_volume(
     Args:
         drivers: Drivers, in file order.
         policy: The policy blob; None packs the built-in default.
-        profile: Decides the placeholder core's size and version.
+        profile: Decides the placeholder core's size and version, and the settings of the shipped broker.
         broker: The broker; None packs the shipped one.
     """
     blob = write_blob(default_policy()) if policy is None else policy
-    files = [core_file(profile), policy_file(blob), driver_file(broker or shipped(BROKER_NAME))]
+    files = [core_file(profile), policy_file(blob), driver_file(broker or shipped_broker(profile))]
     files += [driver_file(driver) for driver in drivers]
     return build_volume(VolumeSpec(tuple(files)))
 
 
-def broker_volume() -> bytes:
+def broker_volume(profile: Profile = NEWEST_RELEASE) -> bytes:
     """Build a volume with nothing but the shipped broker, for images that bring none."""
-    return build_volume(VolumeSpec((driver_file(shipped(BROKER_NAME)),)))
+    return build_volume(VolumeSpec((driver_file(shipped_broker(profile)),)))
 
 
 def sample_volume(profile: Profile = NEWEST_RELEASE) -> bytes:
