@@ -5,6 +5,7 @@ Facts: docs/reference/boot-flow.md §10, communicate.md §3 and §4.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from mmsupervisor.core.entry_context import write_entry_context
@@ -15,6 +16,7 @@ from mmsupervisor.core.handlers import MmiHandler
 from mmsupervisor.core.ownership import is_user_range
 from mmsupervisor.core.supervisor import CommChannel, Supervisor
 from mmsupervisor.core.telemetry import end_system
+from mmsupervisor.machine.memory import BusError
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.message import HEADER_SIZE, HEADER_V3_SIZE, CommBufferStatus
@@ -36,14 +38,28 @@ class MalformedMessageError(CoreError):
     """A message that is answered without any handler being called."""
 
 
+def _read_outside(supervisor: Supervisor, address: int, size: int) -> bytes:
+    """Read normal memory as ring 0 does: where nothing answers, the bus gives all ones."""
+    try:
+        return supervisor.memory.read(address, size)
+    except BusError:
+        return b"\xff" * size
+
+
+def _write_outside(supervisor: Supervisor, address: int, data: bytes) -> None:
+    """Write normal memory as ring 0 does: where nothing answers, the write is lost."""
+    with suppress(BusError):
+        supervisor.memory.write(address, data)
+
+
 def _read_mailbox(supervisor: Supervisor, channel: CommChannel) -> CommBufferStatus:
-    return CommBufferStatus.parse(Reader(supervisor.memory.read(channel.status, CommBufferStatus.SIZE), "mailbox"))
+    return CommBufferStatus.parse(Reader(_read_outside(supervisor, channel.status, CommBufferStatus.SIZE), "mailbox"))
 
 
 def _read_message(supervisor: Supervisor, channel: CommChannel, *, v3_allowed: bool) -> _Message:
     """Copy the whole external buffer in and check the message's sizes."""
     memory = supervisor.memory
-    memory.write(channel.internal, memory.read(channel.external, channel.size))
+    memory.write(channel.internal, _read_outside(supervisor, channel.external, channel.size))
     guid = Guid(memory.read(channel.internal, GUID_SIZE))
     length = memory.read_u64(channel.internal + 0x10)
     if guid == _V3_GUID:
@@ -52,7 +68,10 @@ def _read_message(supervisor: Supervisor, channel: CommChannel, *, v3_allowed: b
         if length > channel.size or length < HEADER_V3_SIZE:
             raise MalformedMessageError(Status.BAD_BUFFER_SIZE, f"V3 BufferSize is {length:#x}")
         guid = Guid(memory.read(channel.internal + 0x20, GUID_SIZE))
-        return _Message(guid, HEADER_V3_SIZE, length - HEADER_V3_SIZE)
+        payload = length - HEADER_V3_SIZE
+        if memory.read_u64(channel.internal + 0x30) != payload:
+            supervisor.reference_bug("communicate.md §13.10", f"MessageSize is ignored, the handler is given {payload}")
+        return _Message(guid, HEADER_V3_SIZE, payload)
     if HEADER_SIZE + length > channel.size:
         raise MalformedMessageError(Status.BAD_BUFFER_SIZE, f"MessageLength is {length:#x}")
     return _Message(guid, HEADER_SIZE, length)
@@ -86,7 +105,7 @@ def _serve_user(supervisor: Supervisor, source: str, mailbox: CommBufferStatus) 
         return _answer_malformed(supervisor, mailbox, error, source)
     _copy_back(supervisor, channel, size)
     if result != Status.SUCCESS:
-        _report_unhandled(supervisor, message, result)
+        _report_unhandled(supervisor, message, result, user=True)
     run_root_handlers(supervisor)
     return _answer(mailbox, result, size)
 
@@ -129,7 +148,7 @@ def _serve_supervisor(supervisor: Supervisor, source: str, mailbox: CommBufferSt
     # Request 4 may have moved the channel: the answer goes to the new place.
     _copy_back(supervisor, supervisor.supervisor, size + message.header)
     if result != Status.SUCCESS:
-        _report_unhandled(supervisor, message, result)
+        _report_unhandled(supervisor, message, result, user=False)
     return _answer(mailbox, result, size + message.header)
 
 
@@ -140,7 +159,7 @@ def _answer(mailbox: CommBufferStatus, result: int, size: int) -> CommBufferStat
 
 def _copy_back(supervisor: Supervisor, channel: CommChannel, total: int) -> None:
     if total <= channel.size:
-        supervisor.memory.write(channel.external, supervisor.memory.read(channel.internal, total))
+        _write_outside(supervisor, channel.external, supervisor.memory.read(channel.internal, total))
     else:
         supervisor.reference_bug("communicate.md §13.3", f"a size of {total:#x} is reported, and nothing is copied")
 
@@ -155,13 +174,19 @@ def _answer_malformed(
     return replace(mailbox, is_valid=0, return_status=int(error.status), return_buffer_size=0)
 
 
-def _report_unhandled(supervisor: Supervisor, message: _Message, result: int) -> None:
+def _report_unhandled(supervisor: Supervisor, message: _Message, result: int, *, user: bool) -> None:
+    handlers = [handler for handler in supervisor.handlers.all() if handler.guid == message.guid]
     if message.payload == 0:
         detail = "its length is 0, and such a message never reaches a handler"
-    elif not any(handler.guid == message.guid for handler in supervisor.handlers.all()):
+        supervisor.reference_bug("communicate.md §13.1", f"message {message.guid.label} has length 0")
+    elif not handlers:
         detail = "no handler is registered for its GUID"
+    elif not any((handler.supervisor is None) == user for handler in handlers):
+        detail = "its handlers belong to the other channel"
     else:
         detail = f"its handlers left it unserved ({status_name(result)})"
+        source = "communicate.md §13.11" if user else "boot-flow.md §12.15"
+        supervisor.reference_bug(source, f"message {message.guid.label}: the sender is told EFI_NOT_FOUND")
     supervisor.report(
         make_finding("MM-2008", detail, subject=f"message {message.guid.label}", rule="boot-flow.md §10.2")
     )
@@ -202,7 +227,7 @@ def _serve(supervisor: Supervisor, source: str) -> None:
     else:
         answer = _serve_user_mailbox(supervisor, source, user, other)
         mailbox = supervisor.user.status
-    supervisor.memory.write(mailbox, answer.pack())
+    _write_outside(supervisor, mailbox, answer.pack())
     supervisor.log.emit(MmiEnded(status_name(answer.return_status), answer.return_buffer_size))
 
 
