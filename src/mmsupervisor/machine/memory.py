@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntFlag
+from itertools import product
 from typing import Protocol
 
 from mmsupervisor.machine.backing_unsafe import HostBacking
@@ -44,6 +45,24 @@ class Access(IntFlag):
     READ = 1
     WRITE = 2
     EXECUTE = 4
+
+
+def _ring3_access(attributes: int) -> Access:
+    if attributes & (Attribute.RP | Attribute.SP):
+        return Access.NONE
+    access = Access.READ
+    if not attributes & Attribute.RO:
+        access |= Access.WRITE
+    if not attributes & Attribute.XP:
+        access |= Access.EXECUTE
+    return access
+
+
+# Arithmetic with flags of an enumeration is slow, and every change of a page asks for this.
+_RING3 = {
+    rp | xp | ro | sp: _ring3_access(rp | xp | ro | sp)
+    for rp, xp, ro, sp in product(*((0, int(bit)) for bit in (Attribute.RP, Attribute.XP, Attribute.RO, Attribute.SP)))
+}
 
 
 class BusError(MmSupervisorError):
@@ -112,21 +131,14 @@ class PageState:
     @property
     def ring3(self) -> Access:
         """What ring 3 may do, as its page tables say; a device's pages included."""
-        if self.attributes & (Attribute.RP | Attribute.SP):
-            return Access.NONE
-        access = Access.READ
-        if not self.attributes & Attribute.RO:
-            access |= Access.WRITE
-        if not self.attributes & Attribute.XP:
-            access |= Access.EXECUTE
-        return access
+        return _RING3[self.attributes]
 
     @property
     def direct(self) -> Access:
         """The part of :attr:`ring3` that needs no device: what a processor may map to host memory."""
         if self.bank is None or self.bank.backing is None:
             return Access.NONE
-        access = self.ring3
+        access = _RING3[self.attributes]
         return access if self.bank.writable else access & ~Access.WRITE
 
 
