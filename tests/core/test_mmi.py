@@ -15,6 +15,7 @@ from mmsupervisor.pi.message import CommBufferStatus
 from mmsupervisor.pi.status import Status
 from tests.core.small import (
     DISPATCH,
+    HOLE,
     LOCK,
     OTHER,
     REQUEST,
@@ -30,6 +31,7 @@ from tests.core.small import (
     ring3,
     send_supervisor,
     send_user,
+    unblock,
     user_page,
 )
 
@@ -420,17 +422,29 @@ def test_a_dead_system_serves_nothing(echo: Core) -> None:
 def test_a_channel_in_a_hole_reads_as_an_empty_bus(echo: Core, which: str) -> None:
     """Reading gives all ones and writing is lost; the supervisor goes on."""
     channel = echo.supervisor.user
+    unblock(echo.supervisor, HOLE, 16, attribute=0x40000)
     if which == "buffer":
         post(echo.supervisor, channel, message(SOMEBODY, b"x"))
-        channel.external = 0x4000_0000
+        channel.external = HOLE
         serve_mmi(echo.supervisor, "test")
         assert mailbox(echo.supervisor, channel).return_status == BAD_SIZE
     else:
         post(echo.supervisor, channel, message(SOMEBODY, b"x"))
-        channel.status = 0x4000_0000
+        channel.status = HOLE
         serve_mmi(echo.supervisor, "test")
         serve_mmi(echo.supervisor, "all ones are a valid mailbox, for ever")
         assert called(echo) == [HANDLER, ROOT] * 2
+
+
+@pytest.mark.parametrize("which", ["buffer", "mailbox"])
+def test_a_channel_that_is_not_present_kills_ring_0(echo: Core, which: str) -> None:
+    channel = echo.supervisor.user
+    post(echo.supervisor, channel, message(SOMEBODY, b"x"))
+    start, pages = (channel.external, channel.pages) if which == "buffer" else (channel.status, 1)
+    echo.supervisor.unblocked.block(start, pages)
+    with pytest.raises(SystemStopError) as caught:
+        serve_mmi(echo.supervisor, "test")
+    assert (caught.value.finding.kind.number, caught.value.finding.vector) == ("MM-1302", 14)
 
 
 def test_the_internal_copies_are_of_their_owners(core: Core) -> None:

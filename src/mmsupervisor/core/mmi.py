@@ -16,7 +16,7 @@ from mmsupervisor.core.handlers import MmiHandler
 from mmsupervisor.core.ownership import is_user_range
 from mmsupervisor.core.supervisor import CommChannel, Supervisor
 from mmsupervisor.core.telemetry import end_system
-from mmsupervisor.machine.memory import BusError
+from mmsupervisor.machine.memory import PAGE_MASK, Attribute, BusError
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.message import HEADER_SIZE, HEADER_V3_SIZE, CommBufferStatus
@@ -24,6 +24,8 @@ from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import Status, status_name
 
 _V3_GUID = known_guid("gEfiMmCommunicateHeaderV3Guid")
+_READY_TO_BOOT_GUID = known_guid("gEfiEventReadyToBootGuid")
+_PAGE_FAULT = 14
 _LIMIT = 1 << 64
 
 
@@ -38,8 +40,25 @@ class MalformedMessageError(CoreError):
     """A message that is answered without any handler being called."""
 
 
+def _require_present(supervisor: Supervisor, address: int, size: int) -> None:
+    """Die where ring 0 itself would take a page fault: its own channel is not mapped any more.
+
+    A buffer update that fails half way leaves the mailboxes' addresses as they were (communicate.md §6.4).
+    """
+    start = address & ~PAGE_MASK
+    for piece in supervisor.memory.slice(start, address + size - start):
+        if piece.value.attributes & Attribute.RP:
+            detail = f"ring 0 touches its channel at {piece.start:#x}, which is not present"
+            rule = "communicate.md §6.4: partial failure"
+            finding = make_finding(
+                "MM-1302", detail, subject="comm buffers", rule=rule, vector=_PAGE_FAULT, address=piece.start
+            )
+            raise supervisor.die(finding)
+
+
 def _read_outside(supervisor: Supervisor, address: int, size: int) -> bytes:
     """Read normal memory as ring 0 does: where nothing answers, the bus gives all ones."""
+    _require_present(supervisor, address, size)
     try:
         return supervisor.memory.read(address, size)
     except BusError:
@@ -48,6 +67,7 @@ def _read_outside(supervisor: Supervisor, address: int, size: int) -> bytes:
 
 def _write_outside(supervisor: Supervisor, address: int, data: bytes) -> None:
     """Write normal memory as ring 0 does: where nothing answers, the write is lost."""
+    _require_present(supervisor, address, len(data))
     with suppress(BusError):
         supervisor.memory.write(address, data)
 
@@ -183,6 +203,8 @@ def _report_unhandled(supervisor: Supervisor, message: _Message, result: int, *,
         detail = "no handler is registered for its GUID"
     elif not any((handler.supervisor is None) == user for handler in handlers):
         detail = "its handlers belong to the other channel"
+        if message.guid == _READY_TO_BOOT_GUID and not user and not supervisor.lifecycle.ready_to_lock:
+            supervisor.reference_bug("boot-flow.md §12.8", "the fallback lock by ReadyToBoot locks nothing")
     else:
         detail = f"its handlers left it unserved ({status_name(result)})"
         source = "communicate.md §13.11" if user else "boot-flow.md §12.15"

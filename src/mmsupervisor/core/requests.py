@@ -93,6 +93,7 @@ def _unblock(supervisor: Supervisor, buffer: int, size: int) -> tuple[int, str]:
 
 def _fetch(supervisor: Supervisor, buffer: int, size: int) -> tuple[int, str]:
     if not supervisor.lifecycle.ready_to_lock:
+        supervisor.reference_bug("isolation-policy.md §17.9", "fetching the policy locks the supervisor")
         status = lock(supervisor)
         if status is not Status.SUCCESS:
             raise CoreError(status, "locking failed")
