@@ -7,7 +7,7 @@ Source: docs/reference/dxe-launch.md §1 and §1.1. Today's generation has
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import ClassVar, Self
 
@@ -103,11 +103,13 @@ class CorePrivateData:
     ======  ====  ===========================================
 
     Attributes:
+        signature: As found.
         range_count: Number of MMRAM ranges, the core's own among them.
         ranges: Address of their descriptors.
         entry_point: The core's MmEntryPoint, written by the core.
         entry_point_registered: Whether it is.
         in_mm: Whether MM is running; the core's own copy alone ever says so.
+        padding: The padding bytes as found.
         mmst: The core's system table, written by the core.
         communication_buffer: Physical address of the buffer with a message, which tells the channel; or 0.
         buffer_size: Bytes of the message with its header; of the answer on return.
@@ -116,18 +118,18 @@ class CorePrivateData:
         image_size: Its SizeOfImage in bytes.
         image_entry: Its entry point.
         boot_volume: Address of the volume that holds the core, written by the core; 0 if it has no HOB.
-        signature: As found.
-        padding: The padding bytes as found.
     """
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct("<4Q2B6s8Q")
     SIZE: ClassVar[int] = LAYOUT.size
 
+    signature: int = SIGNATURE
     range_count: int = 0
     ranges: int = 0
     entry_point: int = 0
     entry_point_registered: int = 0
     in_mm: int = 0
+    padding: bytes = bytes(6)
     mmst: int = 0
     communication_buffer: int = 0
     buffer_size: int = 0
@@ -136,17 +138,10 @@ class CorePrivateData:
     image_size: int = 0
     image_entry: int = 0
     boot_volume: int = 0
-    signature: int = SIGNATURE
-    padding: bytes = bytes(6)
 
     def pack(self) -> bytes:
         """The 0x68 bytes."""
-        head = (self.signature, self.range_count, self.ranges, self.entry_point)
-        flags = (self.entry_point_registered, self.in_mm, self.padding)
-        slot = (self.mmst, self.communication_buffer, self.buffer_size, self.return_status)
-        return self.LAYOUT.pack(
-            *head, *flags, *slot, self.image_base, self.image_size, self.image_entry, self.boot_volume
-        )
+        return self.LAYOUT.pack(*(getattr(self, item.name) for item in fields(self)))
 
     @classmethod
     def parse(cls, reader: Reader, offset: int = 0) -> Self:
@@ -155,8 +150,7 @@ class CorePrivateData:
         Raises:
             FormatError: fewer than 0x68 bytes are left.
         """
-        values = reader.unpack(cls.LAYOUT, offset, "MM_CORE_PRIVATE_DATA")
-        return cls(*values[1:6], *values[7:], signature=values[0], padding=values[6])
+        return cls(*reader.unpack(cls.LAYOUT, offset, "MM_CORE_PRIVATE_DATA"))
 
 
 class DispatchResult(IntEnum):
