@@ -6,7 +6,7 @@ from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.gate import Service
 from mmsupervisor.core.ownership import is_user_range
-from mmsupervisor.core.pages import Owner, PageType
+from mmsupervisor.core.pages import AllocateType, Owner, PageType
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.pi.status import Status
 
@@ -23,6 +23,8 @@ def _allocate_pages(supervisor: Supervisor, kind: int, memory_type: int, pages: 
         raise CoreError(Status.INVALID_PARAMETER, f"memory type {memory_type} is not RuntimeServicesData (6)")
     if pages << 12 >= _ADDRESS_LIMIT:
         raise CoreError(Status.OUT_OF_RESOURCES, f"{pages:#x} pages are more than there is")
+    if kind in (AllocateType.MAX_ADDRESS, AllocateType.ADDRESS):
+        supervisor.reference_bug("syscall-abi.md §11.2", "the address that the caller wants is never passed on")
     module = supervisor.log.driver or "ring 3"
     return supervisor.pages.allocate(
         pages, PageType.RUNTIME_SERVICES_DATA, Owner.USER, f"ring-3 data, allocated by {module}", kind=kind

@@ -11,6 +11,8 @@ from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.status import Status
 
+_BSP = 0
+
 
 def _guid(supervisor: Supervisor, address: int) -> Guid:
     return Guid(read_as_ring0(supervisor.memory, address, GUID_SIZE))
@@ -39,7 +41,11 @@ def _install_configuration_table(supervisor: Supervisor, guid: int, table: int, 
 
 
 def _install_protocol(supervisor: Supervisor, guid: int, _a2: int, _a3: int) -> int:
-    supervisor.protocols.install(_guid(supervisor, guid))
+    name = _guid(supervisor, guid)
+    supervisor.protocols.install(name)
+    count = supervisor.protocols.instances(name)
+    if count > 1:
+        supervisor.reference_bug("gmmst.md §13.13", f"{name.label}: instance {count}, each on a new handle for ever")
     return 0
 
 
@@ -61,14 +67,15 @@ def _start_ap(supervisor: Supervisor, procedure: int, cpu: int, argument: int) -
     if cpu >= len(supervisor.cpus):
         raise CoreError(Status.SECURITY_VIOLATION, f"there is no CPU {cpu}; there are {len(supervisor.cpus)}")
     target = supervisor.cpus[cpu]
-    if cpu == supervisor.current_cpu:
-        raise CoreError(Status.INVALID_PARAMETER, f"CPU {cpu} is the calling one")
+    if cpu in (_BSP, supervisor.current_cpu):
+        whose = "the BSP" if cpu == _BSP else "the calling one"
+        raise CoreError(Status.INVALID_PARAMETER, f"CPU {cpu} is {whose}")
     if not target.present:
         raise CoreError(Status.INVALID_PARAMETER, f"CPU {cpu} is not in this MMI")
     if target.busy:
         raise CoreError(Status.INVALID_PARAMETER, f"CPU {cpu} is busy")
     if argument == 0:
-        supervisor.reference_bug("syscall-abi.md §7.2", f"CPU {cpu}: an argument of 0 means the procedure is not run")
+        supervisor.reference_bug("gmmst.md §13.6", f"CPU {cpu}: an argument of 0 means the procedure is not run")
         return 0
     target.busy = True
     try:
