@@ -49,7 +49,7 @@ class DriverReport:
         name: Its name.
         guid: Its file GUID.
         state: ``started``, ``failed`` (its entry point returned an error), ``running`` (it was running when the
-            system died), ``refused`` or ``never dispatched``.
+            system died), ``refused``, ``never dispatched``, or ``not reached`` (the system died before its turn).
         status: What its entry point returned, or None.
         reason: Why it was refused or not dispatched, or empty.
         base: Address of its image, or None.
@@ -159,7 +159,8 @@ class Session:
         found = list(self.core.supervisor.findings)
         if self.launch_failure is not None:
             found.append(self._launch_finding(self.launch_failure))
-        found += [_never_dispatched(driver, self.core) for driver in self.core.dispatcher.never_dispatched()]
+        if self.phase is not None:  # a system that died while drivers were started had no time for the others
+            found += [_never_dispatched(driver, self.core) for driver in self.core.dispatcher.never_dispatched()]
         return tuple(found)
 
     def _launch_finding(self, failure: LaunchFailedError) -> Finding:
@@ -210,7 +211,7 @@ class Session:
         if driver.name in self._refused:
             state, reason = "refused", self._refused[driver.name]
         elif not driver.initialized:
-            state, reason = "never dispatched", driver.depex.infix
+            state, reason = "not reached" if self.phase is None else "never dispatched", driver.depex.infix
         elif status is None:
             state = "running"
         else:
@@ -350,6 +351,7 @@ def boot(
     name: str = "",
     prepare: Callable[[Session], None] | None = None,
     symbols: Mapping[Guid, Symbols] | None = None,
+    policy: bytes | None = None,
 ) -> Session:
     """Boot a firmware image.
 
@@ -361,6 +363,7 @@ def boot(
         name: What to call an image that is given as bytes.
         prepare: Called before the launch, as PEI code that runs before it: may allocate and ask to unblock.
         symbols: Names in drivers by file GUID, beside those of the shipped drivers.
+        policy: An isolation policy to put in place of the image's.
 
     Returns:
         The session, also if the system died or the launch failed: see ``stop`` and ``launch_failure``.
@@ -377,7 +380,7 @@ def boot(
     else:
         data, title = Path(image).read_bytes(), str(image)
     tree = read_image(Reader(data, title))
-    firmware = read_firmware(tree, data, title)
+    firmware = read_firmware(tree, data, title, policy)
     known = {**shipped_symbols(tree), **(symbols or {})}
     platform = Platform(
         description, firmware, processor=processor, symbols_of=lambda guid: known.get(guid) or Symbols()

@@ -31,6 +31,7 @@ def test_numbers_that_scripts_rely_on() -> None:
         "NOT_DISPATCHED": 12,
         "NOT_HANDLED": 13,
         "BUDGET_SPENT": 14,
+        "LAUNCH_FAILED": 15,
         "SETUP": 69,
         "INTERRUPTED": 130,
         "BROKEN_PIPE": 141,

@@ -37,6 +37,7 @@ class ExitCode(IntEnum):
     NOT_DISPATCHED = 12, "a driver was refused, or its dependencies never came true"
     NOT_HANDLED = 13, "no handler took a message"
     BUDGET_SPENT = 14, "a driver used up the instructions or the time it was given"
+    LAUNCH_FAILED = 15, "the supervisor's core or its launcher could not become operational"
     SETUP = 69, "the Python environment of the checkout cannot be set up; the line says what to install"
     INTERRUPTED = 130, "stopped by Ctrl-C"
     BROKEN_PIPE = 141, "the reader of the output went away; nothing is said about the input"

@@ -20,6 +20,8 @@ _EXAMPLES = """\b
 Examples:
   mmsup info OVMF_CODE_4M.secboot.fd      what an image holds for management mode
   mmsup info --json bios.bin | jq .       the same for programs
+  mmsup run MyDriver.efi                  one driver under the supervisor: does it keep the rules?
+  mmsup boot bios.fd                      every driver of an image
   mmsup COMMAND --help                    a command's options and examples
 
 \b
@@ -42,6 +44,9 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: dict[str, CommandEntry] = {
     "info": CommandEntry("mmsupervisor.cli.info", "Say what a firmware image holds for management mode."),
+    "run": CommandEntry("mmsupervisor.cli.run", "Run one driver under the supervisor."),
+    "boot": CommandEntry("mmsupervisor.cli.boot", "Boot a firmware image under the supervisor."),
+    "send": CommandEntry("mmsupervisor.cli.send", "Boot a firmware image and send one message."),
 }
 """Every command, in the order of the help."""
 

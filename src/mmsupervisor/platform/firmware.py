@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmsupervisor import prebuilt
 from mmsupervisor.core.modules import BROKER_GUID, Symbols
@@ -14,7 +14,10 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.pe import parse_pe
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume import FFS2_GUID, FFS3_GUID, File, FileType, SectionType, Volume, files, volumes
-from mmsupervisor.platform.sample import BROKER_NAME, broker_volume
+from mmsupervisor.pi.volume.build import build_volume
+from mmsupervisor.pi.volume.build_section import BuildError
+from mmsupervisor.pi.volume.rebuild import volume_spec
+from mmsupervisor.platform.sample import BROKER_NAME, CORE_GUID, POLICY_GUID, broker_volume, policy_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,19 @@ class Firmware:
     brings_broker: bool
 
 
-def read_firmware(image: Image, data: bytes, name: str) -> Firmware:
+def read_firmware(image: Image, data: bytes, name: str, policy: bytes | None = None) -> Firmware:
     """Take a boot's share of an image that was read.
 
     Args:
         image: The tree.
         data: The bytes it was read from.
         name: For reports.
+        policy: An isolation policy to put in place of the one in the core's volume; None leaves it.
+
+    Raises:
+        BuildError: the core's volume cannot be written anew with another policy.
     """
-    visible = tuple(_visible(image))
+    visible = tuple(_visible(image, policy))
     core = _find_core(image)
     brings_broker = any(place.node.guid == BROKER_GUID for place in files(image, FileType.MM_STANDALONE))
     if core is not None and not brings_broker:
@@ -65,14 +72,29 @@ def read_firmware(image: Image, data: bytes, name: str) -> Firmware:
     return Firmware(name, hashlib.sha256(data).hexdigest(), visible, core, brings_broker)
 
 
-def _visible(image: Image) -> list[VisibleVolume]:
+def _visible(image: Image, policy: bytes | None) -> list[VisibleVolume]:
     """Every volume with a file system that PEI reports: top-level ones, and those it decompresses."""
     found = []
     for place in volumes(image):
         volume = place.node
         if isinstance(volume, Volume) and volume.file_system in (FFS2_GUID, FFS3_GUID):
-            found.append(VisibleVolume(f"{volume.part}@{volume.offset:#x}", bytes(volume.raw)))
+            holds_core = any(file.guid == CORE_GUID for file in volume.files)
+            content = bytes(volume.raw) if policy is None or not holds_core else _with_policy(volume, policy)
+            found.append(VisibleVolume(f"{volume.part}@{volume.offset:#x}", content))
     return found
+
+
+def _with_policy(volume: Volume, policy: bytes) -> bytes:
+    """Write the core's volume with another policy: in its old size where it fits, else as large as it must be."""
+    spec = volume_spec(volume)
+    files_ = [file for file in spec.files if file.guid != POLICY_GUID]
+    core = next(number for number, file in enumerate(files_) if file.guid == CORE_GUID)
+    files_.insert(core + 1, policy_file(policy))
+    changed = replace(spec, files=tuple(files_))
+    try:
+        return build_volume(changed)
+    except BuildError:
+        return build_volume(replace(changed, size=None, block_map=None))
 
 
 def _find_core(image: Image) -> CoreImage | None:
@@ -98,16 +120,17 @@ def shipped_symbols(image: Image) -> dict[Guid, Symbols]:
     The file GUID alone proves nothing: every broker has the same, whoever built it.
     """
     shipped = {prebuilt.driver(name).image_sha256: name for name in prebuilt.names()}
-    found = {BROKER_GUID: _symbols(BROKER_NAME)}  # ours is added where the image brings none
+    found = {BROKER_GUID: symbols_of_shipped(BROKER_NAME)}  # ours is added where the image brings none
     for place in files(image, FileType.MM_STANDALONE):
         file = place.node
         section = file.first_section(SectionType.PE32, open_encapsulations=False) if isinstance(file, File) else None
         if section is not None:
             name = shipped.get(hashlib.sha256(section.data).hexdigest())
-            found[place.node.guid] = _symbols(name) if name else Symbols()
+            found[place.node.guid] = symbols_of_shipped(name) if name else Symbols()
     return found
 
 
-def _symbols(name: str) -> Symbols:
+def symbols_of_shipped(name: str) -> Symbols:
+    """Return the names in a shipped driver's image."""
     known = prebuilt.symbols(name)
     return Symbols(tuple(symbol.rva for symbol in known), tuple(symbol.name for symbol in known))

@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""Writes the pages of docs/ that are made from declarations in the code.
+
+    python scripts/generate_docs.py            write them
+    python scripts/generate_docs.py --check    only say which are not current; exit code 1 if one is not
+
+===================================  ===========================================
+docs/system-calls.md                 mmsupervisor.abi.system_calls
+docs/findings.md                     mmsupervisor.abi.findings
+docs/schemas/session.schema.json     mmsupervisor.report.model
+===================================  ===========================================
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from mmsupervisor.abi.findings import FINDING_KINDS
+from mmsupervisor.abi.system_calls import (
+    FIRST_SUPERVISOR_CALL,
+    SYSTEM_CALLS,
+    Check,
+    NonZero,
+    Once,
+    Support,
+    SystemCallDeclaration,
+    UserRange,
+)
+from mmsupervisor.pi.status import status_name
+from mmsupervisor.report import document, model
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+REGISTERS = ("RDX", "R8", "R9")
+MADE = "Made from `{source}` by `scripts/generate_docs.py`; a test holds this page to it."
+
+# --- system calls ---------------------------------------------------------------------------------------------
+
+
+def system_calls_page() -> str:
+    """The table of all system calls."""
+    calls = sorted(SYSTEM_CALLS.values(), key=lambda call: call.number)
+    lines = [
+        "# System calls",
+        "",
+        MADE.format(source="mmsupervisor.abi.system_calls"),
+        "",
+        "SYSCALL with the number in RAX and up to three arguments in RDX, R8 and R9; the result comes back in RAX. RCX",
+        "and R11 are lost. The facts: [syscall-abi.md](reference/syscall-abi.md).",
+        "",
+        "What is checked comes first and in the order given. A failure is **fatal** unless the table says that it is",
+        "returned: the supervisor reports it and the machine resets, so ring 3 never sees the status named here. Any",
+        "other number is fatal with EFI_INVALID_PARAMETER (MM-1003).",
+        "",
+        "A range is ring 3's if every page of it is: a range that touches page 0, is empty or wraps is nobody's.",
+    ]
+    for title, wanted in (
+        ("Hardware, asked of the isolation policy", lambda call: call.number < FIRST_SUPERVISOR_CALL),
+        ("The supervisor's services", lambda call: call.number >= FIRST_SUPERVISOR_CALL),
+    ):
+        lines += ["", f"## {title}"]
+        for call in filter(wanted, calls):
+            lines += ["", *_call(call)]
+    return "\n".join(lines) + "\n"
+
+
+def _call(call: SystemCallDeclaration) -> Iterator[str]:
+    arguments = ", ".join(f"{one.name} ({one.kind.value})" for one in call.arguments)
+    yield f"### {call.number:#x} {call.name}"
+    yield ""
+    yield f"{call.purpose[0].upper()}{call.purpose[1:]}. Source: {call.source}."
+    if call.support is not Support.SERVED:
+        yield ""
+        yield f"Not served: {call.support.value}, {status_name(call.failures[0][0])}."
+        return
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| Arguments | {arguments or 'none'} |"
+    yield f"| Result | {call.result} |"
+    if call.gate:
+        yield f"| Policy is asked | {call.gate} |"
+    for check in call.checks:
+        yield f"| Checked | {_check(call, check)} |"
+    for status, cause in call.failures:
+        yield f"| Fails | {status_name(status)}: {cause} |"
+    if call.returns_errors:
+        yield "| Errors of the service | returned in RAX, not fatal |"
+
+
+def _check(call: SystemCallDeclaration, check: Check) -> str:
+    match check:
+        case Once():
+            return f"made for the first time, else {status_name(check.status)}"
+        case NonZero():
+            return f"{call.arguments[check.argument].name} is not 0, else {status_name(check.status)}"
+        case UserRange():
+            sized = check.size_argument is not None
+            size = call.arguments[check.size_argument or 0].name if sized else check.size
+            unless = " unless it is 0" if check.unless_zero else ""
+            name = call.arguments[check.argument].name
+            return f"{size} bytes at {name} are ring 3's{unless}, else {status_name(check.status)}"
+
+
+# --- findings -------------------------------------------------------------------------------------------------
+
+_GROUPS = (
+    ("MM-10", "System calls", "What the supervisor refuses to do for a driver. Fatal."),
+    ("MM-11", "Instructions", "What ring 3 may not execute. Fatal."),
+    ("MM-12", "Memory", "What ring 3 may not touch. Fatal."),
+    ("MM-13", "Time and the supervisor itself", "Fatal."),
+    ("MM-2", "The design", "A driver, message or image that does not fit the design. The system lives on."),
+    ("MM-3", "The reference", "What this run met of the reference's own bugs."),
+)
+
+
+def findings_page() -> str:
+    """The index of all findings."""
+    lines = [
+        "# Findings",
+        "",
+        MADE.format(source="mmsupervisor.abi.findings"),
+        "",
+        "Every finding has a number that never changes its meaning. A report gives with it the driver and offset, the",
+        "access or request, the rule that was broken with its place, and what to change.",
+    ]
+    for prefix, title, text in _GROUPS:
+        lines += ["", f"## {title}", "", text, "", "| Number | Name | Means | What to change |", "|---|---|---|---|"]
+        lines += [
+            f"| {kind.number} | {kind.title} | {kind.meaning} | {kind.mend} |"
+            for number, kind in sorted(FINDING_KINDS.items())
+            if number.startswith(prefix)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+# --- the schema of reports ------------------------------------------------------------------------------------
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TITLE = "mmsup run --json, mmsup boot --json, mmsup send --json"
+_TEXT = "What became of a session. Members and meaning: docs/json-schemas.md."
+_SCHEMAS = (document.RUN_SCHEMA, document.BOOT_SCHEMA, document.SEND_SCHEMA)
+_BASIC: dict[str, dict[str, Any]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "bool": {"type": "boolean"},
+    "Hex": {"$ref": "#/$defs/hex"},
+    "Guid": {"$ref": "#/$defs/named_guid"},
+}
+_HEX = {"description": "A number in hexadecimal.", "type": "string", "pattern": "^0x[0-9A-F]+$"}
+_GUID = {
+    "description": "A GUID in registry form, lower case.",
+    "type": "string",
+    "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+}
+_GUID_NAME = {"description": "The GUID's name, where one is known.", "type": ["string", "null"]}
+_NAMED_GUID = {
+    "description": "A GUID and its name, where one is known.",
+    "type": "object",
+    "required": ["guid", "name"],
+    "properties": {"guid": {"$ref": "#/$defs/guid"}, "name": {"type": ["string", "null"]}},
+}
+
+
+def session_schema() -> str:
+    """The JSON schema of a session's report."""
+    classes = [item for item in vars(model).values() if is_dataclass(item) and item.__module__ == model.__name__]
+    definitions = {item.__name__: _object(item) for item in classes if isinstance(item, type)}
+    root = definitions.pop(model.SessionReport.__name__)
+    schema = {"description": "Name and version of the document.", "enum": list(_SCHEMAS)}
+    made = {
+        "$schema": _DIALECT,
+        "$id": "session.schema.json",
+        "title": _TITLE,
+        "description": _TEXT,
+        "type": "object",
+        "required": ["schema", *root["required"]],
+        "properties": {"schema": schema, **root["properties"]},
+        "$defs": {"hex": _HEX, "guid": _GUID, "named_guid": _NAMED_GUID, **definitions},
+    }
+    return json.dumps(made, indent=2) + "\n"
+
+
+def _object(kind: type) -> dict[str, Any]:
+    described = _attributes(kind)
+    properties: dict[str, Any] = {}
+    for field in fields(kind):
+        text = {"description": described[field.name]}
+        if field.type in ("Guid", "Guid | None"):  # written as two members: the GUID, and its name beside it
+            reference = {"$ref": "#/$defs/guid"}
+            properties[field.name] = text | (reference if field.type == "Guid" else _or_null(reference))
+            properties[f"{field.name}_name"] = dict(_GUID_NAME)
+        else:
+            properties[field.name] = text | _type(str(field.type))
+    summary = (kind.__doc__ or "").splitlines()[0]
+    return {"description": summary, "type": "object", "required": list(properties), "properties": properties}
+
+
+def _attributes(kind: type) -> dict[str, str]:
+    """The descriptions that a class's docstring gives of its attributes."""
+    listed = (kind.__doc__ or "").partition("Attributes:")[2]
+    found = re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", listed, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text).strip() for name, text in found}
+
+
+def _type(text: str) -> dict[str, Any]:
+    if text.startswith("tuple["):
+        return {"type": "array", "items": _type(text.removeprefix("tuple[").removesuffix(", ...]"))}
+    if text.endswith(" | None"):
+        return _or_null(_type(text.removesuffix(" | None")))
+    if text in _BASIC:
+        return dict(_BASIC[text])
+    named = getattr(model, text)
+    if issubclass(named, Enum):
+        return {"enum": [member.value for member in named]}
+    return {"$ref": f"#/$defs/{text}"}
+
+
+def _or_null(described: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [described, {"type": "null"}]}
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+PAGES: dict[str, Callable[[], str]] = {
+    "system-calls.md": system_calls_page,
+    "findings.md": findings_page,
+    "schemas/session.schema.json": session_schema,
+}
+"""What is made, by path below docs/."""
+
+
+def main(arguments: list[str]) -> int:
+    """Write all pages, or check them."""
+    stale = [name for name, make in PAGES.items() if not _is_current(name, make())]
+    if "--check" in arguments:
+        for name in stale:
+            sys.stdout.write(f"docs/{name} is not current\n")
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name](), "utf-8")
+    return 0
+
+
+def _is_current(name: str, text: str) -> bool:
+    path = DOCS / name
+    return path.is_file() and path.read_text("utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

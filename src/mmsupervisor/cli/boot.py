@@ -1,0 +1,73 @@
+"""``mmsup boot``: a firmware image under the supervisor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmsupervisor.cli.session_input import SEND_OPTION, MessageData, SessionOptions, read_policy, session_options
+from mmsupervisor.pi.guid import Guid
+
+_EXAMPLES = """\b
+Examples:
+  mmsup boot                            the sample platform: core, broker, a driver a service
+  mmsup boot bios.fd                    every driver of an image, to ready to boot
+  mmsup boot bios.fd --until launched --log | less
+  mmsup boot bios.fd --trace boot.jsonl --json > boot.json
+
+\b
+Exit codes: 0 it booted; 10 a driver broke a rule that is fatal; 11 one returned an error; 12 one was
+refused or never dispatched; 13 no handler took a message; 14 a budget was spent; 15 the launch failed;
+3 the image is damaged or holds no volume; 4 it cannot be read.
+"""
+
+
+@click.command("boot", epilog=_EXAMPLES)
+@click.argument("image", required=False, type=click.Path(path_type=Path))
+@SEND_OPTION
+@click.option(
+    "--policy",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Isolation policy (a v1.0 blob) to put in place of the image's.",
+)
+@click.option("--log", "with_log", is_flag=True, help="Print every event, a line each, before the report.")
+@session_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    image: Path | None,
+    sends: tuple[tuple[Guid, MessageData], ...],
+    policy: Path | None,
+    with_log: bool,
+    **values: Any,
+) -> None:
+    """Boot a firmware image under the supervisor.
+
+    IMAGE is a flash image, a capsule or a firmware volume that holds the supervisor's core, a policy and drivers; its
+    own broker is used when it brings one. Without IMAGE the sample platform is booted.
+    """
+    from mmsupervisor.cli.session_boot import boot_image
+    from mmsupervisor.cli.session_work import finish, read_messages, send_all
+    from mmsupervisor.report.document import BOOT_SCHEMA
+
+    options = SessionOptions(**values)
+    if with_log and (options.as_json or options.traces_to_output):
+        raise click.UsageError("--log goes with the report as text only")
+    messages = read_messages(sends)
+    booted = boot_image(image, options, read_policy(policy))
+    with booted.session as session:
+        code = finish(
+            session,
+            booted.image,
+            options,
+            schema=BOOT_SCHEMA,
+            exchanges=send_all(session, messages),
+            policy_source=booted.policy_source if policy is None else str(policy),
+            with_log=with_log,
+        )
+    ctx.exit(code)

@@ -1,0 +1,107 @@
+"""``mmsup run``: one driver under the supervisor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmsupervisor.cli.session_input import (
+    SEND_OPTION,
+    MessageData,
+    SessionOptions,
+    guid_argument,
+    read_file,
+    read_policy,
+    session_options,
+)
+from mmsupervisor.pi.depex import DepexSyntaxError
+from mmsupervisor.pi.guid import Guid, GuidSyntaxError
+
+_EXAMPLES = """\b
+Examples:
+  mmsup run MyDriver.efi                               does it start, and what does it do?
+  mmsup run MyDriver.efi --map MyDriver.map            the same, with names of functions
+  mmsup run MyDriver.efi --policy policy.bin           under your isolation policy
+  mmsup run MyDriver.efi --send 12345678-90AB-CDEF-1234-567890ABCDEF 0x0100000000000000
+  mmsup run MyDriver.efi --send gMyHandlerGuid @message.bin --until ready-to-lock
+  mmsup run MyDriver.efi --depex 'gEfiMmCpuIoProtocolGuid AND gMmRing3HandlerReadyProtocol'
+  mmsup run MyDriver.efi --trace run.jsonl --json | jq .findings
+
+\b
+Exit codes: 0 it ran; 10 it broke a rule that is fatal; 11 its entry point returned an error;
+12 it was refused or never dispatched; 13 no handler took a message; 14 its budget was spent;
+15 the launch failed; 3 a file is damaged or of the wrong kind; 4 it cannot be read.
+"""
+
+
+@click.command("run", epilog=_EXAMPLES)
+@click.argument("driver", metavar="DRIVER.efi", type=click.Path(path_type=Path))
+@SEND_OPTION
+@click.option(
+    "--policy", metavar="FILE", type=click.Path(path_type=Path), help="Isolation policy (a v1.0 blob); else built in."
+)
+@click.option("--map", "map_file", metavar="FILE", type=click.Path(path_type=Path), help="Symbols: ld -Map, or ours.")
+@click.option("--depex", metavar="TEXT", help="Dependency expression; by default it waits for the broker.")
+@click.option("--guid", type=guid_argument, metavar="GUID", help="File GUID; by default made of the name.")
+@click.option("--name", metavar="NAME", help="Name in reports; by default the file's.")
+@session_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    driver: Path,
+    sends: tuple[tuple[Guid, MessageData], ...],
+    policy: Path | None,
+    map_file: Path | None,
+    depex: str | None,
+    guid: Guid | None,
+    name: str | None,
+    **values: Any,
+) -> None:
+    """Run one driver under the supervisor.
+
+    DRIVER.efi is an MM_STANDALONE driver, a PE32+ image for X64. It is packed into a firmware volume with the core,
+    the broker and an isolation policy, booted, and stopped at the first rule that it breaks, as on a device.
+
+    DATA of a message is hexadecimal digits (0x0100 or "01 00"), text:..., or @FILE. A GUID is text or a known name.
+    """
+    from mmsupervisor.cli.session_work import finish, read_messages, send_all
+    from mmsupervisor.dxe.phases import Phase
+    from mmsupervisor.platform.single_driver import describe_driver
+    from mmsupervisor.platform.symbol_map import read_symbol_map
+    from mmsupervisor.report.build import describe_input
+    from mmsupervisor.report.document import RUN_SCHEMA
+    from mmsupervisor.session import boot_driver
+
+    options = SessionOptions(**values)
+    image = read_file(driver)
+    symbols = None if map_file is None else read_symbol_map(read_file(map_file), str(map_file))
+    blob = read_policy(policy)
+    try:
+        known = describe_driver(image, str(driver), driver.stem, name=name, guid=guid, depex=depex, symbols=symbols)
+    except (DepexSyntaxError, GuidSyntaxError) as error:
+        raise click.BadParameter(str(error), param_hint="--depex") from error
+    messages = read_messages(sends)
+    with boot_driver(
+        known.image,
+        known.name,
+        known.guid,
+        depex=known.depex,
+        policy=blob,
+        until=Phase(options.until),
+        description=options.description(),
+        processor=options.processor,
+        symbols=known.symbols,
+    ) as session:
+        code = finish(
+            session,
+            describe_input(str(driver), image),
+            options,
+            schema=RUN_SCHEMA,
+            exchanges=send_all(session, messages),
+            policy_source="built in" if policy is None else str(policy),
+        )
+    ctx.exit(code)

@@ -1,0 +1,58 @@
+"""Booting an image for ``boot`` and ``send``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsupervisor.cli.console import progress
+from mmsupervisor.cli.session_input import SessionOptions, read_file
+from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.pi.limits import MIB
+from mmsupervisor.platform.sample import sample_volume
+from mmsupervisor.report.build import describe_input
+from mmsupervisor.report.model import InputReport
+from mmsupervisor.session import SAMPLE_NAME, Session, boot
+
+_LONG_INPUT = 4 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A booted image.
+
+    Attributes:
+        session: The session.
+        image: The image as the user named it.
+        policy_source: Where the policy comes from.
+    """
+
+    session: Session
+    image: InputReport
+    policy_source: str
+
+
+def boot_image(path: Path | None, options: SessionOptions, policy: bytes | None = None) -> Booted:
+    """Boot an image file, or the sample platform; with another policy than its own where one is given.
+
+    Raises:
+        MmSupervisorError: there is no firmware volume in it.
+        InputError: it cannot be read.
+        LimitError: it is beyond the limits for inputs.
+    """
+    name = SAMPLE_NAME if path is None else str(path)
+    data = sample_volume(options.description().profile) if path is None else read_file(path)
+    with progress(f"booting {name}", is_long=len(data) > _LONG_INPUT):
+        session = boot(
+            data,
+            until=Phase(options.until),
+            description=options.description(),
+            processor=options.processor,
+            name=name,
+            policy=policy,
+        )
+    if not session.firmware.volumes:
+        session.close()
+        raise MmSupervisorError(f"{name}: there is no firmware volume in it")
+    return Booted(session, describe_input(name, data), "built in" if path is None else "the image")

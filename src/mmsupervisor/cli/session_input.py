@@ -1,0 +1,185 @@
+"""What ``run``, ``boot`` and ``send`` take from the command line: options, files, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mmsupervisor.pi.container import InputError
+from mmsupervisor.pi.errors import LimitError
+from mmsupervisor.pi.guid import Guid, GuidSyntaxError
+from mmsupervisor.pi.limits import DEFAULT_LIMITS, MIB
+
+if TYPE_CHECKING:
+    from mmsupervisor.platform.description import PlatformDescription
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PHASES = ("launched", "end-of-pei", "dxe", "end-of-dxe", "ready-to-lock", "ready-to-boot", "exit-boot-services")
+"""Names of the phases; a test compares them with :class:`mmsupervisor.dxe.phases.Phase`."""
+
+PROCESSOR_NAMES = ("auto", "unicorn")
+"""Names of the processors; a test compares them with :data:`mmsupervisor.processor.select.PROCESSORS`."""
+
+MOST_CPUS = 64
+"""CPUs whose SMI entry code and save states fit into MMRAM with room to spare."""
+
+
+def guid_argument(text: str) -> Guid:
+    """Read a GUID, as text or by a name that is known."""
+    try:
+        return Guid.parse(text)
+    except GuidSyntaxError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class MessageData:
+    """A message's data as the user gave it.
+
+    Attributes:
+        literal: The bytes it spells.
+        file: The file it names instead, or None.
+    """
+
+    literal: bytes = b""
+    file: Path | None = None
+
+    def read(self) -> bytes:
+        """Return the bytes; raises as :func:`read_file` does."""
+        return self.literal if self.file is None else read_file(self.file)
+
+
+def data_argument(text: str) -> MessageData:
+    """Read hexadecimal digits, ``text:...`` or ``@FILE``; a file is opened later, when it is an input."""
+    if text.startswith("@"):
+        return MessageData(file=Path(text[1:]))
+    if text.startswith("text:"):
+        return MessageData(text.removeprefix("text:").encode())
+    try:
+        return MessageData(bytes.fromhex(text[2:] if text[:2] in ("0x", "0X") else text))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is neither pairs of hexadecimal digits, text:..., nor @FILE") from error
+
+
+_OPTIONS = (
+    click.option("--until", type=click.Choice(PHASES), default="ready-to-boot", show_default=True, help="Go that far."),
+    click.option("--cpus", type=click.IntRange(1, MOST_CPUS), default=4, show_default=True, help="Number of CPUs."),
+    click.option(
+        "--processor",
+        type=click.Choice(PROCESSOR_NAMES),
+        default="auto",
+        show_default=True,
+        help="What executes ring-3 code.",
+    ),
+    click.option(
+        "--budget",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Instructions that one entry into ring 3 may take; 200 million if not given.",
+    ),
+    click.option(
+        "--trace",
+        metavar="FILE",
+        type=click.Path(path_type=Path, allow_dash=True),
+        help="Write the canonical trace, a JSON line an event; - prints it instead of the report.",
+    ),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print a JSON document (docs/json-schemas.md) instead of text."
+    ),
+)
+
+SEND_OPTION = click.option(
+    "--send",
+    "sends",
+    metavar="GUID DATA",
+    multiple=True,
+    type=(guid_argument, data_argument),
+    help="Send a message when the phase is reached; as often as wanted, in order.",
+)
+"""Messages to be sent."""
+
+
+def session_options(command: F) -> F:
+    """Add the options that all three commands have."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """The values of :func:`session_options`.
+
+    Attributes:
+        until: The phase to go to.
+        cpus: Number of CPUs.
+        processor: Which ring-3 processor.
+        budget: Instructions that one entry may take, or None for the default.
+        trace: Where the canonical trace goes: a file, ``-`` for standard output, or None.
+        as_json: Whether a JSON document is printed instead of text.
+    """
+
+    until: str
+    cpus: int
+    processor: str
+    budget: int | None
+    trace: Path | None
+    as_json: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be together."""
+        if self.as_json and self.traces_to_output:
+            raise click.UsageError("--json and --trace - both want standard output; give the trace a file")
+
+    @property
+    def traces_to_output(self) -> bool:
+        """Whether the trace takes the place of the report."""
+        return self.trace is not None and str(self.trace) == "-"
+
+    def description(self) -> PlatformDescription:
+        """Describe the platform."""
+        from mmsupervisor.platform.description import PlatformDescription
+
+        plain = PlatformDescription(cpus=self.cpus)
+        return plain if self.budget is None else PlatformDescription(cpus=self.cpus, budget=self.budget)
+
+
+def read_file(path: Path) -> bytes:
+    """Read an input file.
+
+    Raises:
+        InputError: it cannot be read.
+        LimitError: it is larger than the limits for inputs allow.
+    """
+    bound = DEFAULT_LIMITS.input_bytes
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(bound + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    if len(data) > bound:
+        raise LimitError(str(path), bound, f"file is larger than {bound // MIB} MiB")
+    return data
+
+
+def read_policy(path: Path | None) -> bytes | None:
+    """Read an isolation policy and refuse what is none; None stays None.
+
+    Raises:
+        FormatError: it is no v1.0 blob, or a cut one.
+        InputError: it cannot be read.
+        LimitError: it is beyond the limits for inputs.
+    """
+    if path is None:
+        return None
+    from mmsupervisor.policy.blob import read_blob, read_blob_as_runtime
+
+    blob = read_file(path)
+    read_blob_as_runtime(blob, str(path))
+    read_blob(blob, str(path))
+    return blob

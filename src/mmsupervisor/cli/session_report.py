@@ -1,0 +1,232 @@
+"""The report of a session as text for people. What it says is decided in :mod:`mmsupervisor.report`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from mmsupervisor.cli.console import plain, table
+from mmsupervisor.machine.events import Record
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.report.model import (
+    DriverLine,
+    EndReport,
+    FindingReport,
+    MessageReport,
+    Outcome,
+    ReferenceBug,
+    SessionReport,
+)
+
+_INDENT = 2
+_BYTES_A_LINE = 16
+_MOST_BYTES = 4096
+_STATE_STYLES = {"started": "green", "failed": "red", "running": "bold red", "refused": "red"}
+_ENDS = {
+    Outcome.OK: "Nothing was found.",
+    Outcome.NOT_HANDLED: "A message was not handled.",
+    Outcome.DRIVER_ERROR: "An entry point returned an error.",
+    Outcome.NOT_DISPATCHED: "A driver was refused or never dispatched.",
+    Outcome.BAD_POLICY: "The isolation policy does not pass the supervisor's check.",
+    Outcome.LAUNCH_FAILED: "The launch failed: there is no management mode.",
+}
+
+
+def render(report: SessionReport, *, answers_only: bool = False) -> RenderableType:
+    """Everything that is said of a session.
+
+    Args:
+        report: The report.
+        answers_only: Leave out how the boot went, as far as it went well.
+    """
+    return Group(*_blocks(report, answers_only))
+
+
+def log_lines(records: Iterable[Record]) -> Iterator[str]:
+    """Every event, a line each: step, MMI, where in ring 3, what happened."""
+    return (plain(_event_line(record)) for record in records)
+
+
+def _event_line(record: Record) -> str:
+    place = record.position
+    offset = "" if place.offset is None else f"+{place.offset:#x}"
+    where = f"{place.driver}{offset}" + (f" on CPU {place.cpu}" if place.cpu else "")
+    words = []
+    for name, value in record.event.as_fields().items():
+        if value in ("", None, []):
+            continue
+        words.append(f"{name}={','.join(value) if isinstance(value, list) else value}")
+    return f"{place.step:6} mmi {place.mmi:<3} {where:28} {record.event.kind:20} {' '.join(words)}".rstrip()
+
+
+def _blocks(report: SessionReport, answers_only: bool) -> Iterator[RenderableType]:
+    if not answers_only:
+        yield Text(plain(report.image.name), style="bold")
+        yield _indented(_head(report))
+    parts: tuple[tuple[str, bool, RenderableType], ...] = (
+        ("Drivers", bool(report.drivers) and not answers_only, _drivers(report.drivers)),
+        ("Handlers and protocols", _registers(report) and not answers_only, _registrations(report.drivers)),
+        ("Messages", bool(report.messages), Group(*_messages(report.messages))),
+        ("Findings", bool(report.findings), Group(*_findings(report.findings))),
+        ("Bugs of the reference that were met", bool(report.reference_bugs) and not answers_only, _bugs(report)),
+    )
+    first = answers_only
+    for title, is_shown, block in parts:
+        if is_shown:
+            if not first:
+                yield Text()
+            first = False
+            yield Text(title, style="bold underline")
+            yield _indented(block)
+    yield Text()
+    yield _last_line(report)
+
+
+def _registers(report: SessionReport) -> bool:
+    return any(driver.handlers or driver.protocols or driver.notifications for driver in report.drivers)
+
+
+def _indented(block: RenderableType) -> RenderableType:
+    return Padding(block, (0, 0, 0, _INDENT))
+
+
+def _head(report: SessionReport) -> RenderableType:
+    rows = table("What", "Value", header=False, fold=["Value"])
+    rows.add_row("image", f"{report.image.size:,} bytes, SHA-256 {report.image.sha256}")
+    policy = report.policy
+    if policy is None:
+        rows.add_row("policy", Text("none", style="red"))
+    else:
+        rows.add_row("policy", Text(plain(f"{policy.source}, {policy.size:,} bytes")))
+        rows.add_row("", f"SHA-256 {policy.sha256}")
+        if policy.trouble:
+            rows.add_row("", Text(plain(policy.trouble), style="red"))
+    platform = report.platform
+    cpus = f"{platform.cpus} CPU{'s' if platform.cpus > 1 else ''}"
+    rows.add_row("platform", Text(plain(f"{platform.name}, {cpus}, {platform.vendor}")))
+    rows.add_row("profile", f"{platform.profile}; ring 3 on {platform.processor}, {platform.budget:,} instructions")
+    rows.add_row("phases", ", ".join(report.phases) or "none")
+    return rows
+
+
+def _drivers(drivers: Sequence[DriverLine]) -> RenderableType:
+    columns = ("Calls", "Handlers", "Protocols")
+    rows = table("Name", "Base", *columns, "Became", right=["Base", *columns], fold=["Name", "Became"])
+    for driver in drivers:
+        state = driver.state
+        if driver.status not in (None, "EFI_SUCCESS"):
+            state += f": {driver.status}"
+        if driver.state in ("refused", "never dispatched"):
+            state += f": {driver.reason}"
+        rows.add_row(
+            Text(plain(driver.name)),
+            "" if driver.base is None else f"{driver.base:#x}",
+            f"{driver.system_calls:,}",
+            f"{len(driver.handlers) + driver.root_handlers:,}",
+            f"{len(driver.protocols):,}",
+            Text(plain(state), style=_STATE_STYLES.get(driver.state, "yellow")),
+        )
+    return rows
+
+
+def _registrations(drivers: Sequence[DriverLine]) -> RenderableType:
+    rows = table("Name", "What", "GUID", header=False, fold=["Name", "GUID"])
+    for driver in drivers:
+        name = plain(driver.name)
+        for what, guids in (
+            ("handles", driver.handlers),
+            ("installs", driver.protocols),
+            ("waits for", driver.notifications),
+        ):
+            if guids:
+                rows.add_row(Text(name), what, Text("\n".join(guid.label for guid in guids)))
+                name = ""
+    return rows
+
+
+def _messages(messages: Sequence[MessageReport]) -> Iterator[RenderableType]:
+    for number, message in enumerate(messages, 1):
+        sent = bytes.fromhex(message.sent)
+        yield Text(f"{number}. {plain(message.guid.label)}: {len(sent):,} bytes sent")
+        yield _indented(_dump(sent))
+        if message.status is None or message.payload is None:
+            yield Text("no answer: the system died of it", style="bold red")
+            continue
+        style = "green" if message.is_handled else "red"
+        payload = bytes.fromhex(message.payload)
+        yield Text(f"{message.status}, {len(payload):,} bytes back", style=style)
+        yield _indented(_dump(payload))
+
+
+def _dump(data: bytes) -> RenderableType:
+    lines = []
+    for offset in range(0, min(len(data), _MOST_BYTES), _BYTES_A_LINE):
+        row = data[offset : offset + _BYTES_A_LINE]
+        letters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
+        lines.append(f"{offset:04x}  {row.hex(' '):{3 * _BYTES_A_LINE - 1}}  {letters}")
+    if len(data) > _MOST_BYTES:
+        lines.append(f"and {len(data) - _MOST_BYTES:,} more; --json has them")
+    return Text("\n".join(lines), no_wrap=True, overflow="ignore")
+
+
+def _findings(findings: Sequence[FindingReport]) -> Iterator[RenderableType]:
+    for number, finding in enumerate(findings):
+        if number:
+            yield Text()
+        yield Text(f"{finding.number} {finding.title}", style="bold red" if finding.fatal else "bold yellow")
+        rows = table("What", "Text", header=False, fold=["Text"])
+        rows.add_row("where", Text(plain(_where(finding))))
+        rows.add_row("what", Text(plain(finding.detail + _exception(finding))))
+        if finding.rule:
+            rows.add_row("rule", Text(plain(finding.rule)))
+        rows.add_row("mend", Text(plain(finding.mend)))
+        yield _indented(rows)
+
+
+def _where(finding: FindingReport) -> str:
+    if finding.address is None:
+        return finding.subject
+    if finding.offset is None:
+        where = f"{finding.address:#x}, in no image"
+        return f"{finding.driver} at {where}" if finding.driver else where
+    symbol = f" ({finding.symbol})" if finding.symbol else ""
+    return f"{finding.driver}+{finding.offset:#x}{symbol}"
+
+
+def _exception(finding: FindingReport) -> str:
+    fault = finding.fault
+    if fault is None:
+        return ""
+    words = [] if fault.name in finding.detail else [fault.name]
+    if fault.error_code:
+        words.append(f"error code {fault.error_code:#x}")
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _bugs(report: SessionReport) -> RenderableType:
+    rows = table("Where", "Times", "What", right=["Times"], header=False, fold=["What"])
+    bugs: Sequence[ReferenceBug] = report.reference_bugs
+    for bug in bugs:
+        rows.add_row(bug.source, f"{bug.times:,}", Text(plain(bug.first)))
+    return rows
+
+
+def _last_line(report: SessionReport) -> RenderableType:
+    if report.end is None:
+        good = report.outcome is Outcome.OK
+        return Text(_ENDS[report.outcome], style="green" if good else "bold red")
+    names = {driver.guid: driver.name for driver in report.drivers}
+    return Text("\n".join(_device(report.end, report.outcome, names)), style="bold red")
+
+
+def _device(end: EndReport, outcome: Outcome, names: Mapping[Guid, str]) -> Iterator[str]:
+    if outcome is Outcome.BUDGET_SPENT:
+        yield f"{end.cause}: stopped here. A device has no budget: it would hang."
+        return
+    yield f"{end.cause}: stopped here. A device would write telemetry and reset ({end.reset})."
+    if end.vector is not None and end.rip is not None:
+        image = plain(names.get(end.image, end.image.label)) if end.image else "none"
+        yield f"Error report: vector {end.vector} at {end.rip:#x}, image {image}; {plain(end.outcome)}."

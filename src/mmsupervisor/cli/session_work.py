@@ -1,0 +1,98 @@
+"""What ``run``, ``boot`` and ``send`` do once the session is there: send, trace, report, and leave with a code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from mmsupervisor.cli.console import output, show
+from mmsupervisor.cli.exit_codes import ExitCode
+from mmsupervisor.cli.session_input import MessageData, SessionOptions
+from mmsupervisor.core.findings import SystemStopError
+from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.inventory.payloads import OutputError
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.report.build import Exchange, build_report
+from mmsupervisor.report.document import document
+from mmsupervisor.report.model import InputReport, Outcome, SessionReport
+from mmsupervisor.session import Session
+
+EXIT_CODES = {
+    Outcome.VIOLATION: ExitCode.VIOLATION,
+    Outcome.BUDGET_SPENT: ExitCode.BUDGET_SPENT,
+    Outcome.LAUNCH_FAILED: ExitCode.LAUNCH_FAILED,
+    Outcome.BAD_POLICY: ExitCode.MALFORMED,
+    Outcome.NOT_DISPATCHED: ExitCode.NOT_DISPATCHED,
+    Outcome.DRIVER_ERROR: ExitCode.DRIVER_ERROR,
+    Outcome.NOT_HANDLED: ExitCode.NOT_HANDLED,
+    Outcome.OK: ExitCode.OK,
+}
+"""The exit code of each outcome."""
+
+Message = tuple[Guid, bytes]
+
+
+def read_messages(sends: Iterable[tuple[Guid, MessageData]]) -> list[Message]:
+    """Read the data of messages before anything runs, so that a missing file stops nothing half-way."""
+    return [(guid, data.read()) for guid, data in sends]
+
+
+def send_all(session: Session, messages: Iterable[Message]) -> list[Exchange]:
+    """Send messages until they are out or the system dies."""
+    exchanges: list[Exchange] = []
+    for guid, payload in messages:
+        if session.stop is not None or session.launch_failure is not None:
+            break
+        try:
+            exchanges.append(Exchange(guid, payload, session.communicate(guid, payload)))
+        except SystemStopError:
+            exchanges.append(Exchange(guid, payload, None))
+    return exchanges
+
+
+def finish(
+    session: Session,
+    image: InputReport,
+    options: SessionOptions,
+    *,
+    schema: str,
+    exchanges: Iterable[Exchange] = (),
+    policy_source: str,
+    with_log: bool = False,
+    answers_only: bool = False,
+) -> ExitCode:
+    """Write the trace and the report, and return the exit code."""
+    report = build_report(session, image, until=Phase(options.until), exchanges=exchanges, policy_source=policy_source)
+    if options.trace is not None:
+        _write_trace(session, options.trace)
+    if options.as_json:
+        import json
+
+        click.echo(json.dumps(document(schema, report), indent=2))
+    elif not options.traces_to_output:
+        _print(report, session if with_log else None, answers_only=answers_only)
+    return EXIT_CODES[report.outcome]
+
+
+def _write_trace(session: Session, path: Path) -> None:
+    if str(path) == "-":
+        for line in session.log.canonical_lines():
+            click.echo(line)
+        return
+    try:
+        with path.open("w", encoding="ascii", newline="\n") as stream:
+            stream.writelines(f"{line}\n" for line in session.log.canonical_lines())
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+
+
+def _print(report: SessionReport, session: Session | None, *, answers_only: bool) -> None:
+    from mmsupervisor.cli.session_report import log_lines, render
+
+    if session is not None:
+        for line in log_lines(session.events):
+            click.echo(line)
+        click.echo()
+    show(output(), render(report, answers_only=answers_only))

@@ -1,0 +1,222 @@
+"""From a session to its report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from mmsupervisor.core.events import ReferenceBugMet, SystemReset
+from mmsupervisor.core.faults import VECTOR_NAMES
+from mmsupervisor.core.findings import Finding
+from mmsupervisor.core.telemetry import TelemetryReported
+from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.machine.events import Hex
+from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.message import HEADER_SIZE
+from mmsupervisor.pi.status import status_name
+from mmsupervisor.policy.blob import read_blob_as_runtime
+from mmsupervisor.policy.check import security_policy_check
+from mmsupervisor.policy.model import PolicyBoundsError
+from mmsupervisor.report.model import (
+    DriverLine,
+    EndReport,
+    FaultReport,
+    FindingReport,
+    InputReport,
+    MessageReport,
+    Outcome,
+    PlatformReport,
+    PolicyInForce,
+    ReferenceBug,
+    SessionReport,
+)
+from mmsupervisor.session import Answer, DriverReport, Session
+
+_OUTCOMES = {
+    "MM-1301": Outcome.BUDGET_SPENT,
+    "MM-2001": Outcome.NOT_DISPATCHED,
+    "MM-2002": Outcome.NOT_DISPATCHED,
+    "MM-2003": Outcome.NOT_DISPATCHED,
+    "MM-2004": Outcome.DRIVER_ERROR,
+    "MM-2006": Outcome.BAD_POLICY,
+    "MM-2009": Outcome.LAUNCH_FAILED,
+}
+"""What a finding makes of a session. Others are violations if they end it, and else change nothing."""
+
+
+_ROOT = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A message that was sent.
+
+    Attributes:
+        guid: Whom it was for.
+        payload: The payload sent.
+        answer: The answer, or None if the system died of it.
+    """
+
+    guid: Guid
+    payload: bytes
+    answer: Answer | None
+
+
+def describe_input(name: str, data: bytes) -> InputReport:
+    """Name an input as the user did, with its size and hash."""
+    return InputReport(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def build_report(
+    session: Session,
+    image: InputReport,
+    *,
+    until: Phase,
+    exchanges: Iterable[Exchange] = (),
+    policy_source: str = "the image",
+) -> SessionReport:
+    """Report what became of a session.
+
+    Args:
+        session: The session, not yet closed.
+        image: What was booted, as the user named it.
+        until: The phase that was asked for.
+        exchanges: Messages sent, in order.
+        policy_source: Where the policy comes from.
+    """
+    messages = tuple(_message(exchange) for exchange in exchanges)
+    reached = -1 if session.phase is None else session.phase.order
+    return SessionReport(
+        outcome=_outcome(session, messages),
+        image=image,
+        policy=_policy(session, policy_source),
+        platform=_platform(session),
+        until=until.value,
+        phases=tuple(phase.value for phase in list(Phase)[: reached + 1]),
+        drivers=tuple(_driver(driver) for driver in session.drivers),
+        messages=messages,
+        findings=tuple(_finding(finding, fatal=finding is session.stop) for finding in session.findings),
+        end=_end(session),
+        reference_bugs=tuple(_reference_bugs(session)),
+        events=len(session.events) + session.log.dropped,
+    )
+
+
+def _outcome(session: Session, messages: tuple[MessageReport, ...]) -> Outcome:
+    found = {_OUTCOMES[number] for number in (f.kind.number for f in session.findings) if number in _OUTCOMES}
+    if session.stop is not None:
+        found.add(_OUTCOMES.get(session.stop.kind.number, Outcome.VIOLATION))
+    if any(message.answered and not message.is_handled for message in messages):
+        found.add(Outcome.NOT_HANDLED)
+    return next((outcome for outcome in Outcome if outcome in found), Outcome.OK)
+
+
+def _policy(session: Session, source: str) -> PolicyInForce | None:
+    blob = None if session.core is None else session.core.supervisor.policy_blob
+    if blob is None:
+        return None
+    return PolicyInForce(source, len(blob), hashlib.sha256(blob).hexdigest(), policy_trouble(blob, source))
+
+
+def policy_trouble(blob: bytes, file: str) -> str:
+    """Return what the supervisor's security check objects to in a policy, or an empty string."""
+    try:
+        violation = security_policy_check(read_blob_as_runtime(blob, file))
+    except (FormatError, PolicyBoundsError) as error:
+        return str(error)
+    return str(violation) if violation else ""
+
+
+def _platform(session: Session) -> PlatformReport:
+    description = session.description
+    return PlatformReport(
+        description.name,
+        description.vendor.name,
+        description.cpus,
+        description.profile.name,
+        session.processor,
+        description.budget,
+    )
+
+
+def _status(value: int | None) -> str | None:
+    return None if value is None else status_name(value)
+
+
+def _driver(driver: DriverReport) -> DriverLine:
+    base = None if driver.base is None else Hex(driver.base)
+    return DriverLine(
+        driver.name,
+        driver.guid,
+        driver.state,
+        _status(driver.status),
+        driver.reason,
+        base,
+        driver.system_calls,
+        tuple(Guid.parse(label) for label in driver.handlers if label != _ROOT),
+        driver.handlers.count(_ROOT),
+        tuple(Guid.parse(label) for label in driver.protocols),
+        tuple(Guid.parse(label) for label in driver.notifications),
+    )
+
+
+def _message(exchange: Exchange) -> MessageReport:
+    answer, sent = exchange.answer, exchange.payload.hex()
+    if answer is None:
+        return MessageReport(exchange.guid, sent, answered=False, status=None, size=None, payload=None)
+    payload = answer.data[HEADER_SIZE:].hex()
+    return MessageReport(exchange.guid, sent, True, status_name(answer.status), answer.size, payload)
+
+
+def _finding(finding: Finding, *, fatal: bool) -> FindingReport:
+    place = finding.place
+    return FindingReport(
+        number=finding.kind.number,
+        title=finding.kind.title,
+        fatal=fatal,
+        driver=place.driver if place else "",
+        offset=None if place is None or place.offset is None else Hex(place.offset),
+        symbol=place.symbol if place else "",
+        address=Hex(place.address) if place else None,
+        subject=finding.subject,
+        detail=finding.detail,
+        rule=finding.rule,
+        mend=finding.mend,
+        status=_status(finding.status),
+        fault=_fault(finding),
+    )
+
+
+def _fault(finding: Finding) -> FaultReport | None:
+    if finding.vector is None:
+        return None
+    return FaultReport(
+        finding.vector,
+        VECTOR_NAMES.get(finding.vector, f"vector {finding.vector}"),
+        None if finding.error_code is None else Hex(finding.error_code),
+        None if finding.address is None else Hex(finding.address),
+    )
+
+
+def _end(session: Session) -> EndReport | None:
+    """Read the end from the last events: the error report, then the reset."""
+    if session.stop is None:
+        return None
+    events = [record.event for record in session.events[-1000:]]
+    reset = next((event.how for event in reversed(events) if isinstance(event, SystemReset)), "warm")
+    report = next((event for event in reversed(events) if isinstance(event, TelemetryReported)), None)
+    cause = session.stop.kind.number
+    if report is None:
+        return EndReport(cause, reset, None, None, None, "no error report")
+    return EndReport(cause, reset, report.vector, Guid.parse(report.image), report.rip, report.outcome)
+
+
+def _reference_bugs(session: Session) -> Iterator[ReferenceBug]:
+    met: dict[str, list[str]] = {}
+    for record in session.events:
+        if isinstance(record.event, ReferenceBugMet):
+            met.setdefault(record.event.source, []).append(record.event.detail)
+    for source in sorted(met):
+        yield ReferenceBug(source, len(met[source]), met[source][0])

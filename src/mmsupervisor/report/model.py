@@ -1,0 +1,257 @@
+"""The report of one session, as frozen values.
+
+The fields and their order are the JSON that the commands print (:mod:`mmsupervisor.report.document`); numbers that
+are typed :data:`~mmsupervisor.machine.events.Hex` are shown in hexadecimal, sizes are in bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mmsupervisor.machine.events import Hex
+from mmsupervisor.pi.guid import Guid
+
+
+class Outcome(Enum):
+    """How a session ended, worst first; the value is what a report says."""
+
+    VIOLATION = "violation"
+    BUDGET_SPENT = "budget spent"
+    LAUNCH_FAILED = "launch failed"
+    BAD_POLICY = "bad policy"
+    NOT_DISPATCHED = "not dispatched"
+    DRIVER_ERROR = "driver error"
+    NOT_HANDLED = "not handled"
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class InputReport:
+    """What was booted.
+
+    Attributes:
+        name: Path as the user gave it, or the title of what was built in.
+        size: Bytes.
+        sha256: SHA-256, hexadecimal.
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInForce:
+    """The isolation policy in force.
+
+    Attributes:
+        source: Where it comes from: a file as the user named it, ``the image``, or ``built in``.
+        size: Bytes.
+        sha256: SHA-256, hexadecimal.
+        trouble: What the supervisor's security check objects to, or empty.
+    """
+
+    source: str
+    size: int
+    sha256: str
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformReport:
+    """On what it ran.
+
+    Attributes:
+        name: Name of the platform description.
+        vendor: Whose save-state layout the CPUs have.
+        cpus: Number of CPUs.
+        profile: Which generation of the reference.
+        processor: The ring-3 processor.
+        budget: Instructions that one entry into ring 3 may take.
+    """
+
+    name: str
+    vendor: str
+    cpus: int
+    profile: str
+    processor: str
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriverLine:
+    """What became of one driver.
+
+    Attributes:
+        name: Its name.
+        guid: Its file GUID.
+        state: ``started``, ``failed``, ``running``, ``refused``, ``never dispatched`` or ``not reached``.
+        status: Name of what its entry point returned, or None.
+        reason: Why it was refused or not dispatched, or empty.
+        base: Address of its image, or None.
+        system_calls: Number of system calls it made, through the broker too.
+        handlers: GUIDs that its MMI handlers serve.
+        root_handlers: Number of its root handlers.
+        protocols: Protocols it installed, in order.
+        notifications: Protocols whose installation it asked to be told of.
+    """
+
+    name: str
+    guid: Guid
+    state: str
+    status: str | None
+    reason: str
+    base: Hex | None
+    system_calls: int
+    handlers: tuple[Guid, ...]
+    root_handlers: int
+    protocols: tuple[Guid, ...]
+    notifications: tuple[Guid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReport:
+    """A message and its answer.
+
+    Attributes:
+        guid: Whom it was for.
+        sent: The payload sent, as hexadecimal digits.
+        answered: Whether the supervisor lived to answer.
+        status: Name of the status in the mailbox, or None if there was no answer.
+        size: Size that the mailbox reports, header included, or None.
+        payload: The payload afterwards, as hexadecimal digits, or None.
+    """
+
+    guid: Guid
+    sent: str
+    answered: bool
+    status: str | None
+    size: int | None
+    payload: str | None
+
+    @property
+    def is_handled(self) -> bool:
+        """Whether a handler took it, as far as the sender can tell."""
+        return self.status == "EFI_SUCCESS"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultReport:
+    """The exception behind a finding.
+
+    Attributes:
+        vector: Its number.
+        name: Its name, for example ``#PF``.
+        error_code: What the processor pushed, or None for vectors without.
+        address: The address touched, for a page fault.
+    """
+
+    vector: int
+    name: str
+    error_code: Hex | None
+    address: Hex | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingReport:
+    """One finding.
+
+    Attributes:
+        number: Its number, see docs/findings.md.
+        title: Name of its kind.
+        fatal: Whether it ended the system.
+        driver: The driver it is about, or empty.
+        offset: Offset in the driver's image, or None outside all images.
+        symbol: Name there, where symbols are known.
+        address: Address of the code, or None if it is about no code.
+        subject: What it is about where there is no code: a file, a message.
+        detail: The access or request, with its numbers.
+        rule: The rule that was broken, with its place.
+        mend: What to change.
+        status: Name of the reference's internal status, or None.
+        fault: The exception, or None.
+    """
+
+    number: str
+    title: str
+    fatal: bool
+    driver: str
+    offset: Hex | None
+    symbol: str
+    address: Hex | None
+    subject: str
+    detail: str
+    rule: str
+    mend: str
+    status: str | None
+    fault: FaultReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndReport:
+    """What a device would have done at a violation.
+
+    Attributes:
+        cause: Number of the finding.
+        reset: ``warm`` or ``cold``.
+        vector: Exception vector in the error report that ring 3 is given, or None without a report.
+        image: File GUID in it, or None.
+        rip: Instruction pointer in it, or None.
+        outcome: What became of the report.
+    """
+
+    cause: str
+    reset: str
+    vector: int | None
+    image: Guid | None
+    rip: Hex | None
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceBug:
+    """A bug of the reference that was reproduced.
+
+    Attributes:
+        source: Where the fact sheet describes it.
+        times: How often it was met.
+        first: What it did the first time.
+    """
+
+    source: str
+    times: int
+    first: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReport:
+    """All of it.
+
+    Attributes:
+        outcome: How the session ended.
+        image: What was booted.
+        policy: The policy in force, or None if there is none.
+        platform: On what.
+        until: The phase that was asked for.
+        phases: Phases reached, in order.
+        drivers: Drivers, in the order of the core's scan.
+        messages: Messages sent, in order.
+        findings: Findings, in order.
+        end: What a device would have done at the end, or None for a system that lives.
+        reference_bugs: Bugs of the reference that were met, by source.
+        events: Number of events of the run.
+    """
+
+    outcome: Outcome
+    image: InputReport
+    policy: PolicyInForce | None
+    platform: PlatformReport
+    until: str
+    phases: tuple[str, ...]
+    drivers: tuple[DriverLine, ...]
+    messages: tuple[MessageReport, ...]
+    findings: tuple[FindingReport, ...]
+    end: EndReport | None
+    reference_bugs: tuple[ReferenceBug, ...]
+    events: int
