@@ -64,7 +64,7 @@ PROFILES: dict[str, Profile] = {
         NEWEST_RELEASE,
         Profile("newest-debug", debug=True),
         Profile("q35", vectors=32, closes_supervisor_channel=False, stack_pages=7),
-        Profile("dxe-launch", launch=Launch.DXE, vectors=32, closes_supervisor_channel=False),
+        Profile("dxe-launch", launch=Launch.DXE, vectors=32, closes_supervisor_channel=False, max_request_level=3),
     )
 }
 """All profiles by name."""

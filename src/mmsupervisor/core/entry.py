@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
+from mmsupervisor.abi.dxe_launch import DispatchResult
+from mmsupervisor.abi.profile import NEWEST_RELEASE, Launch, Profile
 from mmsupervisor.core.calls import SERVICES
 from mmsupervisor.core.discovery import Discovery, cache_drivers, discover, find_policy
 from mmsupervisor.core.dispatcher import Dispatcher
@@ -17,6 +18,8 @@ from mmsupervisor.core.inputs import CoreInputs, read_inputs
 from mmsupervisor.core.lifecycle import serve_exit_boot_services, serve_ready_to_lock
 from mmsupervisor.core.lockdown import lock_down
 from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.old_inputs import OldCoreInputs, read_old_inputs
+from mmsupervisor.core.one_slot import register_entry
 from mmsupervisor.core.pages import Owner, PageType
 from mmsupervisor.core.requests import serve_request
 from mmsupervisor.core.ring3 import Ring3
@@ -27,7 +30,7 @@ from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.memory_types import pages_for
-from mmsupervisor.pi.status import Status
+from mmsupervisor.pi.status import ERROR_BIT, Status
 from mmsupervisor.pi.supervisor_hobs import GuardFlags
 from mmsupervisor.policy.blob import read_blob_as_runtime
 from mmsupervisor.policy.check import security_policy_check
@@ -90,22 +93,27 @@ def start_core(
         LaunchError: the entry point returned an error; the launcher decides what follows.
         SystemStopError: the reference resets the machine here.
     """
+    entry: _Entry | None = None
     try:
-        inputs = _read_hob_list(machine, hob_list)
-        return _Entry(Supervisor(machine, processor, inputs.mmram, profile), inputs, symbols_of).run()
+        inputs = _read_hob_list(machine, hob_list, profile)
+        entry = _Entry(Supervisor(machine, processor, inputs.mmram, profile), inputs, symbols_of)
+        return entry.run()
     except (FormatError, BusError) as error:
-        raise LaunchError(Status.INVALID_PARAMETER, str(error)) from error
-    except LaunchError:
-        raise
+        raise LaunchError(Status.INVALID_PARAMETER, str(error), smi_set_up=_is_set_up(entry)) from error
     except CoreError as error:
-        raise LaunchError(error.status, error.detail) from error
+        raise LaunchError(error.status, error.detail, smi_set_up=_is_set_up(entry)) from error
 
 
-def _read_hob_list(machine: Machine, address: int) -> CoreInputs:
+def _is_set_up(entry: _Entry | None) -> bool:
+    return entry is not None and entry.smi_set_up
+
+
+def _read_hob_list(machine: Machine, address: int, profile: Profile) -> CoreInputs:
     bank = machine.memory.state(address).bank
     if bank is None:
         raise LaunchError(Status.INVALID_PARAMETER, f"there is no memory at the HOB list's address {address:#x}")
-    return read_inputs(machine.memory.read(address, min(bank.end - address, _LARGEST_HOB_LIST)))
+    data = machine.memory.read(address, min(bank.end - address, _LARGEST_HOB_LIST))
+    return read_old_inputs(data, machine.memory) if profile.launch is Launch.DXE else read_inputs(data)
 
 
 class _Entry:
@@ -115,6 +123,7 @@ class _Entry:
         self._supervisor = supervisor
         self._inputs = inputs
         self._symbols_of = symbols_of
+        self.smi_set_up = False
 
     def _done(self, step: int, what: str) -> None:
         self._supervisor.log.emit(CoreStep(step, what))
@@ -131,6 +140,7 @@ class _Entry:
         cache_drivers(supervisor, found)
         self._done(7, f"{len(found.drivers)} drivers in {found.volumes} volumes")
         self._set_up_cpus()
+        self._register_entry(found)
         dispatcher = Dispatcher(supervisor, found, self._symbols_of)
         self._register_handlers(dispatcher)
         self._prepare_comm_buffers()
@@ -177,12 +187,22 @@ class _Entry:
         supervisor.protocols.install(_CONFIGURATION_GUID)
         self._done(9, f"{stacks.count} CPUs, a ring-3 stack of {stacks.size:#x} bytes each")
 
+    def _register_entry(self, found: Discovery) -> None:
+        """Let MMIs reach MmEntryPoint; the older generation tells the launcher by the mailbox."""
+        self.smi_set_up = True
+        if isinstance(self._inputs, OldCoreInputs):
+            self._supervisor.slot = self._inputs.slot
+            register_entry(self._supervisor, self._inputs.slot, found.core_volume)
+
     def _register_handlers(self, dispatcher: Dispatcher) -> None:
         supervisor = self._supervisor
 
         def serve_dispatch(buffer: int, size: int) -> tuple[int, int]:
             status = dispatcher.dispatch()
-            if size >= _STATUS_SIZE:
+            if supervisor.slot is not None and size:
+                result = DispatchResult.ERROR if status & ERROR_BIT else DispatchResult.SUCCESS
+                supervisor.memory.write(buffer, bytes([result]))
+            elif size >= _STATUS_SIZE:
                 supervisor.memory.write_u64(buffer, status)
             return Status.SUCCESS, size
 
@@ -221,6 +241,8 @@ class _Entry:
         """Find, copy and check the policy. Whatever goes wrong, the core goes on (§4.3 step 6)."""
         supervisor = self._supervisor
         volume = found.core_volume
+        if volume is None and supervisor.slot is not None:
+            supervisor.reference_bug("dxe-launch.md §8.8", "the core's volume has no HOB: BFV 0, drivers in it unseen")
         blob = None if volume is None else find_policy(supervisor, volume, self._inputs.volumes())
         problem = self._adopt_policy(blob) if blob is not None else "there is none in the core's volume"
         if problem:

@@ -54,4 +54,13 @@ class Ring0FaultError(CoreError):
 
 
 class LaunchError(CoreError):
-    """The core's entry point returned an error: it has not become operational."""
+    """The core's entry point returned an error: it has not become operational.
+
+    Attributes:
+        smi_set_up: Whether its SMI handlers were in place by then, so that MMIs reach it all the same.
+    """
+
+    def __init__(self, status: Status, detail: str, *, smi_set_up: bool = False) -> None:
+        """Record status, cause and how far it came."""
+        self.smi_set_up = smi_set_up
+        super().__init__(status, detail)

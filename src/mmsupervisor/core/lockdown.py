@@ -63,12 +63,11 @@ def _open_special(supervisor: Supervisor, inputs: CoreInputs) -> None:
 
 def _open_comm_buffers(supervisor: Supervisor) -> None:
     other, user = supervisor.supervisor, supervisor.user
-    places = (
-        (other.external, other.pages, "supervisor comm buffer"),
-        (user.external, user.pages, "user comm buffer"),
-        (other.status, 1, "supervisor mailbox"),
-        (user.status, 1, "user mailbox"),
-    )
+    places = [(other.external, other.pages, "supervisor comm buffer"), (user.external, user.pages, "user comm buffer")]
+    if supervisor.slot is not None:
+        places.append((supervisor.slot.address, 1, "mailbox"))
+    else:
+        places += [(other.status, 1, "supervisor mailbox"), (user.status, 1, "user mailbox")]
     for start, pages, what in places:
         wanted = UnblockParameters.make(start, pages, CORE_GUID, memory_type=_RUNTIME_DATA, attribute=int(_XP | _SP))
         if not _request(supervisor, wanted, what):

@@ -25,6 +25,7 @@ from mmsupervisor.core.message_dispatch import (
     run_root_handlers,
     write_outside,
 )
+from mmsupervisor.core.one_slot import serve_slot
 from mmsupervisor.core.supervisor import CommChannel, Supervisor
 from mmsupervisor.core.telemetry import end_system
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
@@ -125,6 +126,14 @@ def _serve(supervisor: Supervisor, source: str) -> None:
         raise supervisor.die(
             make_finding("MM-1302", error.detail, subject="MM system table", vector=error.vector, address=error.address)
         ) from error
+    if supervisor.slot is not None:
+        serve_slot(supervisor, supervisor.slot, source)
+    else:
+        _serve_status_blocks(supervisor, source)
+
+
+def _serve_status_blocks(supervisor: Supervisor, source: str) -> None:
+    """Serve one channel of today's generation: each has its own status block, and the user's goes first."""
     user = _read_mailbox(supervisor, supervisor.user)
     other = _read_mailbox(supervisor, supervisor.supervisor)
     if other.is_valid and not user.is_valid and not _is_refused(supervisor):

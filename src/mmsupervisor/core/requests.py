@@ -50,7 +50,7 @@ def serve_request(supervisor: Supervisor, buffer: int, size: int) -> tuple[int, 
         _answer(supervisor, "request", Status.INVALID_PARAMETER, size, f"signature {signature:#x}, revision {revision}")
         return Status.SUCCESS, size
     memory.write_u64(buffer + RESULT_OFFSET, Status.ABORTED)
-    declaration = REQUESTS.get(number)
+    declaration = REQUESTS.get(number) if number <= supervisor.profile.max_request_level else None
     if declaration is None:
         memory.write_u64(buffer + RESULT_OFFSET, Status.UNSUPPORTED)
         _answer(supervisor, f"request {number}", Status.UNSUPPORTED, size, "there is no such request")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mmsupervisor.abi.dxe_launch import CorePrivateData
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
 from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.events import FindingMade, ReferenceBugMet
@@ -131,6 +132,19 @@ class CommChannel:
 
 
 @dataclass(slots=True)
+class OneSlot:
+    """The mailbox of the DXE launch, which both channels share (docs/reference/dxe-launch.md §1.1).
+
+    Attributes:
+        address: Where it lies in normal memory.
+        private: The core's own copy, overwritten by every MMI.
+    """
+
+    address: int
+    private: CorePrivateData
+
+
+@dataclass(slots=True)
 class Ring3Stacks:
     """The block of ring-3 stacks (docs/reference/syscall-abi.md §4).
 
@@ -249,6 +263,7 @@ class Supervisor:
         jumps: Registered ring-3 routines.
         user: The user channel.
         supervisor: The supervisor channel.
+        slot: The mailbox of both channels in the DXE launch, or None where each has its status block.
         shared_page: Address of SupervisorToUserDataBuffer.
         driver_cache: The copy of all driver files.
         snapshot: The memory policy as recorded at ready to lock, or None before.
@@ -293,6 +308,7 @@ class Supervisor:
         self.jumps = Jumps()
         self.user = CommChannel()
         self.supervisor = CommChannel()
+        self.slot: OneSlot | None = None
         self.shared_page = 0
         self.driver_cache = DriverCache()
         self.snapshot: bytes | None = None
