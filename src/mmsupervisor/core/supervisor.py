@@ -180,11 +180,13 @@ class SaveStateRequest:
         cookie: The protocol pointer that latched it, or 0 if none did.
         register: The register to read.
         cpu: On which CPU.
+        used: Whether it was read; it may be read again.
     """
 
     cookie: int = 0
     register: int = 0
     cpu: int = 0
+    used: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from mmsupervisor.abi.system_calls import CallNumber
-from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.errors import CoreError, Ring0FaultError
 from mmsupervisor.core.gate import Service
-from mmsupervisor.core.ring0 import write_as_ring0
+from mmsupervisor.core.ring0 import read_as_ring0, write_as_ring0
 from mmsupervisor.core.supervisor import SaveStateRequest, Supervisor
 from mmsupervisor.machine.save_state import FIELDS, SAVE_STATE_OFFSET, SAVE_STATE_SIZE, IoInfo, Vendor, io_info
 from mmsupervisor.pi.status import Status
+from mmsupervisor.policy.model import PolicyBoundsError
 from mmsupervisor.policy.save_state import IO_INFO_SIZE, IoTrap, SaveStateRegister
 
 _LAST_REGISTER = SaveStateRegister.PROCESSOR_ID
 _LONG_MODE = 64
+_PAGE_FAULT = 14
 
 
 def _name(supervisor: Supervisor, cookie: int, register: int, cpu: int) -> int:
@@ -25,13 +27,17 @@ def _name(supervisor: Supervisor, cookie: int, register: int, cpu: int) -> int:
 
 
 def _area(supervisor: Supervisor, cpu: int) -> bytes:
-    return supervisor.memory.read(supervisor.cpus[cpu].smbase + SAVE_STATE_OFFSET, SAVE_STATE_SIZE)
+    return read_as_ring0(supervisor.memory, supervisor.cpus[cpu].smbase + SAVE_STATE_OFFSET, SAVE_STATE_SIZE)
 
 
 def _read(supervisor: Supervisor, cookie: int, width: int, buffer: int) -> int:
     request = supervisor.save_state_request
     if request.cookie != cookie:
         return Status.NOT_STARTED
+    if request.used:
+        what = f"register {request.register} of CPU {request.cpu} is read again without being named again"
+        supervisor.reference_bug("save-state.md surprise 2", what)
+    request.used = True
     trap = io_info(_area(supervisor, request.cpu), supervisor.vendor)
     denied = _ask_policy(supervisor, request, width, trap)
     if denied:
@@ -54,8 +60,12 @@ def _ask_policy(supervisor: Supervisor, request: SaveStateRequest, width: int, t
     if supervisor.policy is None:
         return Status.INVALID_PARAMETER
     io = IoTrap(trap.type, trap.width) if trap else Status.NOT_FOUND
-    decision = supervisor.policy.save_state(request.register, width, io)
     what = f"read save-state register {request.register} of CPU {request.cpu}, {width} bytes"
+    try:
+        decision = supervisor.policy.save_state(request.register, width, io)
+    except PolicyBoundsError as error:
+        detail = f"{what}: ring 0 reads beyond the policy: {error}"
+        raise Ring0FaultError(_PAGE_FAULT, detail, "isolation-policy.md §17.13") from error
     for surprise in decision.surprises:
         supervisor.reference_bug(surprise.source, f"{what}: {surprise.text}")
     return int(decision.status)
