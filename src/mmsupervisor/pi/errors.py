@@ -34,6 +34,23 @@ class LimitError(FormatError):
     """Input that is legal but asks for more than the bounds given for hostile input allow."""
 
 
+class SourceError(MmSupervisorError):
+    """Text written by a person that breaks a rule of its form.
+
+    Attributes:
+        file: The file's name.
+        line: Line, counted from 1; 0 if it is about the file as a whole.
+        rule: The rule that was broken, as one clause without a full stop.
+    """
+
+    def __init__(self, file: str, line: int, rule: str) -> None:
+        """Record place and rule; see the class for their meaning."""
+        self.file = file
+        self.line = line
+        self.rule = rule
+        super().__init__(f"{file}:{line}: {rule}" if line else f"{file}: {rule}")
+
+
 class MissingLibraryError(MmSupervisorError):
     """An optional library is needed for this input and is not installed.
 
