@@ -126,6 +126,27 @@ def test_direct_access_leaves_devices_and_flash_stores_out(memory: PhysicalMemor
     assert memory.state(0x300000).direct is Access.NONE, "a hole has nothing to map"
 
 
+def test_flash_outside_array_mode_is_a_device_for_reads_too(memory: PhysicalMemory) -> None:
+    bank = memory.add_flash(0x200000, 0x2000, "flash", Device())
+    memory.write(0x200000, b"array")
+    memory.assign(0x200000, 0x1000, A.XP, use="variables")
+    pending = memory.subscribe()
+    memory.show_flash(bank, array=False)
+    assert memory.state(0x200000).direct is Access.NONE
+    assert memory.state(0x200000).ring3 == Access.READ | Access.WRITE
+    assert memory.state(0x200000).use == "variables"
+    assert memory.state(0x200000).bank is not bank
+    assert pending == [ProtectionChange(0x200000, 0x1000, Access.NONE)], "the second page was never open"
+    with pytest.raises(BusError, match="device 'flash'"):
+        memory.read(0x200000, 1)
+    memory.show_flash(bank, array=True)
+    assert memory.read(0x200000, 5) == b"array"
+    assert pending[1:] == [ProtectionChange(0x200000, 0x1000, Access.READ)]
+    assert memory.banks.count(bank) == 1
+    with pytest.raises(KeyError):
+        memory.show_flash(memory.banks[0], array=False)
+
+
 def test_changes_are_told_once_and_only_where_they_matter(memory: PhysicalMemory) -> None:
     pending = memory.subscribe()
     memory.assign(RAM, 0x2000, A.XP, use="data")

@@ -170,6 +170,7 @@ class PhysicalMemory:
         self.address_bits = address_bits
         self.pages: IntervalMap[PageState] = IntervalMap(1 << address_bits, PageState())
         self._banks: list[Bank] = []
+        self._registers: dict[Bank, Bank] = {}
         self._pending: list[list[ProtectionChange]] = []
 
     # Banks
@@ -194,9 +195,30 @@ class PhysicalMemory:
         return self._add(Bank(base, size, name, device=device))
 
     def add_flash(self, base: int, size: int, name: str, device: MmioDevice) -> Bank:
-        """Put memory whose reads are direct and whose stores go to ``device``; raises as :meth:`add_ram` does."""
+        """Put memory whose reads are direct and whose stores go to ``device``; raises as :meth:`add_ram` does.
+
+        :meth:`show_flash` lets reads go to the device as well, and back.
+        """
         self._check_free(base, size, name)
-        return self._add(Bank(base, size, name, backing=HostBacking(size, "mm-flash"), device=device, writable=False))
+        bank = Bank(base, size, name, backing=HostBacking(size, "mm-flash"), device=device, writable=False)
+        self._registers[bank] = Bank(base, size, name, device=device)
+        return self._add(bank)
+
+    def show_flash(self, bank: Bank, *, array: bool) -> None:
+        """Let reads of a flash bank reach its memory (array mode), or its device (all other modes).
+
+        The bank's pages then show a bank without memory, so that every way to reach them changes at once: direct
+        access of processors ends by the usual :class:`ProtectionChange`, and :meth:`read` raises.
+
+        Args:
+            bank: What :meth:`add_flash` returned.
+            array: Whether it is in array mode, as it is at first.
+
+        Raises:
+            KeyError: the bank is no flash of this memory.
+        """
+        shown = bank if array else self._registers[bank]
+        self._update(bank.base, bank.size, lambda state: replace(state, bank=shown))
 
     def _check_free(self, base: int, size: int, name: str) -> None:
         if base & PAGE_MASK or size & PAGE_MASK or size <= 0 or base < 0 or base + size > self.pages.limit:
