@@ -24,7 +24,7 @@ from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
 from mmsupervisor.dxe.world import PhaseError
 from mmsupervisor.ipl.communicate import Answer
-from mmsupervisor.ipl.launcher import LaunchFailedError
+from mmsupervisor.ipl.steps import LaunchFailedError
 from mmsupervisor.machine.events import EventLog, Record
 from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.container import read_image
@@ -166,9 +166,7 @@ class Session:
     def _launch_finding(self, failure: LaunchFailedError) -> Finding:
         cause = self._platform.core_failure
         detail = f"{failure}; the core: {cause}" if cause else str(failure)
-        return make_finding(
-            "MM-2009", detail, subject=self.firmware.name, rule="boot-flow.md §2", status=failure.status
-        )
+        return make_finding("MM-2009", detail, subject=self.firmware.name, rule=failure.rule, status=failure.status)
 
     def protocol_database(self) -> Ring3Database:
         """Read the broker's protocol database: who installed what, and who waits for what.

@@ -1,17 +1,21 @@
-"""The PEI launcher: places the core, hands MMRAM over, closes and locks it (docs/reference/boot-flow.md §2)."""
+"""MmIplPei, today's launcher, in PEI: places the core, hands MMRAM over, closes and locks it.
+
+Facts: docs/reference/boot-flow.md §2. The launcher before it is :mod:`mmsupervisor.ipl.pi_smm_ipl`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from mmsupervisor.abi.requests import HEADER_SIZE as REQUEST_HEADER_SIZE
 from mmsupervisor.abi.requests import RESULT_OFFSET, VERSION_INFO, Request, pack_request
 from mmsupervisor.ipl.communicate import Answer, Channel, communicate
 from mmsupervisor.ipl.interfaces import CoreEntry, CoreImage, HobStore, MmAccess, MmiTrigger
-from mmsupervisor.machine.events import Event, EventLog, Hex
+from mmsupervisor.ipl.steps import CorePlaced, LaunchFailedError, LaunchStep, choose_range
+from mmsupervisor.machine.events import EventLog, Hex
 from mmsupervisor.machine.memory import PAGE_SIZE, PhysicalMemory
-from mmsupervisor.pi.errors import FormatError, MmSupervisorError
+from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.hob import ModuleAllocationHob
@@ -30,80 +34,26 @@ _REQUEST_GUID = known_guid("gMmSupervisorRequestHandlerGuid")
 _DISPATCH_GUID = known_guid("gMmSupervisorDriverDispatchGuid")
 _END_OF_PEI_GUID = known_guid("gEfiMmEndOfPeiProtocol")
 
-_LOWEST_START = 1 << 20
-_SMALLEST_SIZE = 0x3F000
-_FOUR_GIB = 1 << 32
 _RUNTIME_CODE = 5
 _STATUS_SIZE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchStep(Event):
-    """A step of the launcher is done, or has failed.
-
-    Attributes:
-        number: Its number in docs/reference/boot-flow.md §2.
-        what: What was done.
-        status: Its status.
-    """
-
-    kind: ClassVar[str] = "launch-step"
-    number: int
-    what: str
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class CorePlaced(Event):
-    """The core's pages were carved from MMRAM.
-
-    Attributes:
-        base: Address of the image.
-        size: Bytes carved.
-    """
-
-    kind: ClassVar[str] = "core-placed"
-    base: Hex
-    size: Hex
-
-
-class LaunchFailedError(MmSupervisorError):
-    """The launcher gives up: MM is not available to the platform.
-
-    Attributes:
-        step: The step that failed.
-        status: What the launcher returns.
-    """
-
-    def __init__(self, step: int, status: int, detail: str) -> None:
-        """Record step, status and cause."""
-        self.step = step
-        self.status = status
-        super().__init__(f"launch step {step}: {detail} ({status_name(status)})")
-
-
-def choose_range(ranges: tuple[MmramDescriptor, ...], *, below_4_gib: bool = False) -> int | None:
-    """Return the index of the largest usable range, the later one of equals, or None."""
-    best: int | None = None
-    size = _SMALLEST_SIZE
-    for index, item in enumerate(ranges):
-        end = item.cpu_start + item.physical_size
-        if item.cpu_start < _LOWEST_START or not item.is_free or (below_4_gib and end > _FOUR_GIB):
-            continue
-        if item.physical_size >= size:
-            best, size = index, item.physical_size
-    return best
 
 
 class PeiLauncher:
     """MmIplPei.
 
     Attributes:
+        DEPEX: PPIs without which it is not dispatched.
         supervisor_channel: The supervisor channel, once its HOB was read.
         user_channel: The user channel, or None without its HOB.
         published: Whether the communication PPIs were installed.
         version: What the core answered to the version query.
     """
+
+    DEPEX: ClassVar[tuple[Guid, ...]] = (
+        known_guid("gEfiPeiMmAccessPpiGuid"),
+        known_guid("gEfiPeiMmControlPpiGuid"),
+        known_guid("gMmCommunicationBufferReadyPpiGuid"),
+    )
 
     def __init__(
         self,
