@@ -62,6 +62,7 @@ SUPERVISOR_STATUS, USER_STATUS = 0x48_0000, 0x48_1000
 FREE_RAM = 0x80_0000
 HOLE = 0x4000_0000
 MMIO = 0xFEE0_0000
+MMIO_SIZE = 0x4000
 COMM_PAGES = 16
 SMRAM_GUID = known_guid("gEfiSmmSmramMemoryGuid")
 SOMEBODY = Guid.parse("5E7C4F0A-3A33-4E64-9B1C-3B8E6B0B6E11")
@@ -140,7 +141,7 @@ class Small:
         default_factory=lambda: [
             memory_resource(RAM, MMRAM - RAM),
             memory_resource(MMRAM, MMRAM_SIZE, ResourceType.MEMORY_RESERVED),
-            memory_resource(MMIO, PAGE_SIZE, ResourceType.MEMORY_MAPPED_IO),
+            memory_resource(MMIO, MMIO_SIZE, ResourceType.MEMORY_MAPPED_IO),
         ]
     )
     mmram: tuple[HobRecord, ...] = field(
@@ -170,7 +171,7 @@ class Small:
         memory.add_ram(0, 0xA0000, "low memory")
         memory.add_ram(RAM, MMRAM - RAM, "memory")
         memory.add_ram(MMRAM, MMRAM_SIZE, "MMRAM")
-        memory.add_device(MMIO, PAGE_SIZE, "local APIC", NoDevice())
+        memory.add_device(MMIO, MMIO_SIZE, "local APIC", NoDevice())
 
     def add_volume(self, data: bytes, address: int | None = None) -> int:
         """Put a volume into memory and report it by HOB; its address."""

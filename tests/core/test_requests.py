@@ -25,6 +25,7 @@ from tests.core.small import (
     FREE_RAM,
     LOCK,
     MMIO,
+    MMIO_SIZE,
     MMRAM,
     REQUEST,
     SUPERVISOR_BUFFER,
@@ -192,7 +193,7 @@ def test_every_byte_of_the_fetched_policy(core: Core) -> None:
         (USER_BUFFER, 16 * PAGE_SIZE, 3),
         (SUPERVISOR_STATUS, 2 * PAGE_SIZE, 3),  # the user's mailbox lies behind it
         (A, 3 * PAGE_SIZE, 3),
-        (MMIO, PAGE_SIZE, 3),
+        (MMIO, MMIO_SIZE, 3),
     ]
     wanted = bytearray(BLOB)
     firmware = read_blob_as_runtime(BLOB)

@@ -161,7 +161,7 @@ def test_comm_buffers_are_in_the_list(supervisor: Supervisor) -> None:
         ((1 << 36) - 0x1000, 2, Status.UNSUPPORTED),
         ((1 << 64) - 0x1000, 1, Status.UNSUPPORTED),  # ends at 2^64, which is 0
         ((1 << 64) - 0x1000, 2, Status.UNSUPPORTED),
-        (MMIO, 1, Status.SECURITY_VIOLATION),  # identical pages, another descriptor type
+        (MMIO, 4, Status.SECURITY_VIOLATION),  # identical pages, another descriptor type
         (A, MMRAM - A >> 12, None),
     ],
 )

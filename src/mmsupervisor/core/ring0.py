@@ -32,7 +32,17 @@ def read_as_ring0(memory: PhysicalMemory, address: int, length: int) -> bytes:
         Ring0FaultError: a page is not present.
     """
     _check(memory, address, length, Access.READ)
-    return memory.read(address, length)
+    found = b""
+    while len(found) < length:
+        at, left = address + len(found), length - len(found)
+        bank = memory.state(at).bank
+        if bank is None or bank.backing is not None or bank.device is None:
+            size = left if bank is None else min(left, bank.end - at)
+            found += memory.read(at, size)
+        else:
+            width = _device_width(at, left)
+            found += bank.device.mmio_read(at - bank.base, width).to_bytes(width, "little")
+    return found
 
 
 def write_as_ring0(memory: PhysicalMemory, address: int, data: bytes) -> None:
@@ -42,4 +52,19 @@ def write_as_ring0(memory: PhysicalMemory, address: int, data: bytes) -> None:
         Ring0FaultError: a page is not present or read-only.
     """
     _check(memory, address, len(data), Access.WRITE)
-    memory.write(address, data)
+    done = 0
+    while done < len(data):
+        at = address + done
+        bank = memory.state(at).bank
+        if bank is None or bank.device is None:
+            size = len(data) - done if bank is None else min(len(data) - done, bank.end - at)
+            memory.write(at, data[done : done + size])
+        else:
+            size = _device_width(at, len(data) - done)
+            bank.device.mmio_write(at - bank.base, size, int.from_bytes(data[done : done + size], "little"))
+        done += size
+
+
+def _device_width(address: int, left: int) -> int:
+    """The widest access of a device that begins at an address and takes no more than is wanted."""
+    return next(width for width in (8, 4, 2, 1) if address % width == 0 and width <= left)
