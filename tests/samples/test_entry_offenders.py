@@ -14,20 +14,8 @@ from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.machine.memory import Access
 from mmsupervisor.pi.status import Status, status_name
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, shipped
-from mmsupervisor.policy.blob import assemble, write_blob
-from mmsupervisor.policy.defaults import default_policy
-from mmsupervisor.policy.model import (
-    AccessAttr,
-    Attribute,
-    Instruction,
-    InstructionEntry,
-    IoEntry,
-    MsrEntry,
-    Policy,
-    PolicyRoot,
-    RootType,
-)
 from mmsupervisor.session import Session, boot
+from tests.samples.policies import MSR, PORT, policy
 from tests.samples.stage import DESCRIPTION, GUIDS, SAMPLES, Stage, expectations, staged, symbol
 from tests.support.invariants import broken_invariants
 
@@ -286,7 +274,6 @@ def test_file_without_an_image_makes_ring_0_fault() -> None:
 
 # IoMsr under a policy that denies one of each
 
-PORT, MSR = 0x60, 0x1A0
 IO_MSR = {
     "ReadPort": {"Action": 0, "Address": PORT},
     "WritePort": {"Action": 1, "Address": PORT, "Value": 1},
@@ -296,26 +283,6 @@ IO_MSR = {
     "Wbinvd": {"Action": 5},
     "Hlt": {"Action": 6},
 }
-
-
-def policy(*, denies: bool) -> bytes:
-    """The default policy, without its save-state root, that denies one port, one MSR and all instructions or not."""
-    both = Attribute.READ | Attribute.WRITE
-    default = {root.type: root for root in default_policy().roots}
-    io, msr = default[RootType.IO], default[RootType.MSR]
-    extra = (IoEntry(PORT, 1, both),) if denies else ()
-    registers = (MsrEntry(MSR, 1, both | Attribute.EXECUTE),) if denies else ()
-    gated = tuple(InstructionEntry(one, Attribute.EXECUTE) for one in Instruction)
-    made: Policy = assemble(
-        (
-            PolicyRoot(RootType.IO, AccessAttr.DENY, (*extra, *io.entries)),
-            PolicyRoot(RootType.MSR, AccessAttr.DENY, (*registers, *msr.entries)),
-            PolicyRoot(RootType.INSTRUCTION, AccessAttr.DENY if denies else AccessAttr.ALLOW, gated),
-            default[RootType.SAVE_STATE],
-        ),
-        file="test policy",
-    )
-    return write_blob(made)
 
 
 @pytest.mark.parametrize("name", IO_MSR)
