@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
 
-from tests.support.ovmf import Ovmf, OvmfMissingError, locate
+from tests.support.ovmf import DEFAULT_CACHE, FOLDER_VARIABLE, Ovmf, OvmfMissingError, locate
+
+EXACT_FACTS = "OVMF_CODE_4M.secboot.fd"
 
 # Tests are not timed: a busy machine is no failure. In CI a commit gets the same examples, and verdict, every time.
 hypothesis.settings.register_profile("mmsupervisor", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("mmsupervisor")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def output_does_not_depend_on_the_terminal() -> None:
+    """Forget its size: pytest's workers are told 80 columns, whatever there is."""
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +31,16 @@ def ovmf() -> Ovmf:
         return locate()
     except OvmfMissingError as error:
         pytest.fail(str(error), pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which firmware the tests read, and whether it is one of which exact facts are known."""
+    folder = Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_CACHE)
+    if not folder.is_dir():
+        return  # no test has asked for it
+    try:
+        release = Ovmf(folder).known_release(EXACT_FACTS)
+    except OvmfMissingError:
+        return  # the tests that need it have failed with the advice
+    held = f"ovmf {release}: exact facts and other readers" if release else "another release: other readers only"
+    terminalreporter.write_line(f"firmware: {EXACT_FACTS} is of {held} decide")

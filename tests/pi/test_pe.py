@@ -1,10 +1,9 @@
-"""PE images: real firmware against pefile, built images for everything real firmware does not do."""
+"""PE images: built ones, for everything that real firmware does not do."""
 
 from __future__ import annotations
 
 import struct
 
-import pefile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,78 +25,10 @@ from mmsupervisor.pi.pe import (
     relocate,
 )
 from mmsupervisor.pi.reader import Reader
-from tests.pi.firmware_parts import IA32_IMAGE, PE32, X64_IMAGE, parts
 from tests.pi.pe_builder import RODATA, RWDATA, TEXT, BuiltSection, PeBuilder, driver, relocation_block
-
-BASES = (0x10_0000, 0x7F00_0000, 0xFFFF_F000)
-
 
 def parse(data: bytes):
     return parse_pe(Reader(data, "test.efi"))
-
-
-def base_field(image) -> slice:
-    """Where ImageBase stands: pefile leaves the mapped header as it was, the firmware loader writes it."""
-    offset = image.header_offset + 24
-    return slice(offset + 24, offset + 32) if image.optional_header.is_pe32_plus else slice(offset + 28, offset + 32)
-
-
-def assert_equals_pefile(data: bytes) -> None:
-    image = parse(data)
-    oracle = pefile.PE(data=data, fast_load=True)
-    for base in BASES:
-        ours = load_image(image, base)
-        # Relocating again moves the oracle from the base before: it stays one object, parsed once.
-        oracle.relocate_image(base)
-        theirs = bytearray(oracle.get_memory_mapped_image().ljust(len(ours), b"\0")[: len(ours)])
-        assert int.from_bytes(ours[base_field(image)], "little") == base
-        theirs[base_field(image)] = ours[base_field(image)]
-        assert ours == theirs, f"differs at base {base:#x}"
-
-
-@pytest.mark.parametrize("name", [X64_IMAGE, IA32_IMAGE])
-def test_every_image_of_the_firmware_relocates_as_pefile_does(name):
-    images = {part.data for part in parts(name) if part.section_type == PE32}
-    assert len(images) > 100
-    for data in sorted(images):
-        assert_equals_pefile(data)
-
-
-def test_the_comparison_with_pefile_finds_a_planted_fault(monkeypatch):
-    data = driver()
-    assert_equals_pefile(data)
-    monkeypatch.setattr("mmsupervisor.pi.pe.mapping._apply", lambda mapped, relocation, delta: 1)
-    with pytest.raises(AssertionError, match="differs at base"):
-        assert_equals_pefile(data)
-
-
-SMM_DRIVERS = {
-    "e94f54cd-81eb-47ed-aec3-856f5dc157a9": (40960, 58),
-    "a47ee2d8-f60e-42fd-8e58-7bd65ee4c29b": (16384, 4),
-    "84eea114-c6be-4445-8f90-51d97863e363": (16384, 0),
-    "33fb3535-f15e-4c17-b303-5eb94595ecb6": (20480, 2),
-    "a3ff0ef5-0c28-42f5-b544-8c7de1e80014": (65536, 57),
-    "2e7db7a7-608e-4041-b45f-00359e0766c6": (20480, 7),
-    "470cb248-e8ac-473c-bb4f-81069a1fe6fd": (24576, 0),
-    "23a089b3-eed5-4ac5-b2ab-43e3298c2343": (499712, 5050),
-}
-
-
-def test_smm_drivers_have_the_relocations_known_of_them(ovmf):
-    if ovmf.sha256(X64_IMAGE) != "d50189a486d22af418198226a3a5bcb6ddac775590f6a808bd629474ee034d62":
-        pytest.fail("these facts are of Debian 12's ovmf 2022.11-6+deb12u2; look them up for this release")
-    found = {}
-    for part in parts(X64_IMAGE):
-        if part.section_type == PE32 and part.file_guid in SMM_DRIVERS:
-            image = parse(part.data)
-            relocations = list(image_relocations(image, map_image(image)))
-            count = sum(relocation.type is RelocationType.DIR64 for relocation in relocations)
-            found[part.file_guid] = (len(part.data), count)
-            assert image.is_x64
-            assert not image.relocations_stripped
-            assert load_problems(image) == ()
-            assert plan_protection(image).quirks == ()
-    assert found == SMM_DRIVERS
 
 
 def test_an_image_without_relocation_directory_loads_anywhere():
@@ -106,7 +37,7 @@ def test_an_image_without_relocation_directory_loads_anywhere():
     mapped = map_image(image)
     before = bytes(mapped)
     assert relocate(image, mapped, 0x7F00_0000) == 0
-    mapped[base_field(image)] = bytes(8)
+    mapped[image.header_offset + 48 : image.header_offset + 56] = bytes(8)
     assert bytes(mapped) == before
 
 

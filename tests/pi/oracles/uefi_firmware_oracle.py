@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator
 
 from uefi_firmware import uefi
 from uefi_firmware.utils import sguid
@@ -22,6 +23,33 @@ def uefi_firmware_records(data: bytes) -> Records:
             else:
                 offset += len(item.data)
     return records
+
+
+def all_files(data: bytes) -> list[tuple[str, int, list[tuple[int, bytes]]]]:
+    """Every file in all volumes, nested ones too: GUID, type, and its sections as type and data."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        volumes = [item for item in uefi.find_volumes(data) if isinstance(item, uefi.FirmwareVolume)]
+        return [
+            (sguid(file.guid), file.type, [(section.type, bytes(section.data)) for section in file.sections])
+            for volume in volumes
+            for file in _files(volume)
+        ]
+
+
+def _files(volume: uefi.FirmwareVolume) -> Iterator[uefi.FirmwareFile]:
+    for system in volume.firmware_filesystems:
+        for file in system.files:
+            yield file
+            yield from _files_of_sections(file.sections)
+
+
+def _files_of_sections(sections: list[uefi.FirmwareFileSystemSection]) -> Iterator[uefi.FirmwareFile]:
+    for section in sections:
+        inner = getattr(section, "parsed_object", None)
+        if isinstance(inner, uefi.FirmwareVolume):
+            yield from _files(inner)
+        elif isinstance(inner, uefi.GuidDefinedSection | uefi.CompressedSection):
+            yield from _files_of_sections(inner.subsections)
 
 
 def _add_volume(records: Records, path: str, volume: uefi.FirmwareVolume) -> None:
