@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 
+from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.core.faults import explain_fault
 from mmsupervisor.core.findings import Finding, Place, SystemStopError, make_finding
 from mmsupervisor.core.gate import SystemCallGate
 from mmsupervisor.core.modules import BROKER_GUID, Module
+from mmsupervisor.core.relaxed_faults import RETURN_TRAP, RelaxedFaults, Ring3Hooks
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access
 from mmsupervisor.processor.interface import (
@@ -25,7 +27,7 @@ from mmsupervisor.processor.interface import (
 _REGISTER_ARGUMENTS = 4
 _SHADOW_SPACE = 0x20
 _SYSCALL_SIZE = 2
-_SCANNED_SLOTS = 128
+_SCANNED_SLOTS = 512
 _BUDGET_RULE = "architecture.md, How a run flows: the processor's budget"
 
 
@@ -46,8 +48,11 @@ class Ring3:
         self._gate = gate
         self.depth = 0
         self._owner: Module | None = None
+        self._relaxed = RelaxedFaults(supervisor, Ring3Hooks(self._locate, self._access_device, self._call_below))
 
-    def call(self, routine: int, arguments: tuple[int, ...], cpu: int, *, target: int = 0) -> int:
+    def call(
+        self, routine: int, arguments: tuple[int, ...], cpu: int, *, target: int = 0, below: int | None = None
+    ) -> int:
         """Run a routine on a CPU's own ring-3 stack and return RAX.
 
         Args:
@@ -56,6 +61,8 @@ class Ring3:
             cpu: Index of the CPU.
             target: Address of what the routine is a jump to (a handler, a procedure), 0 for itself: events and
                 findings name that driver where the broker acts for it.
+            below: Where its stack begins; None for the top. A routine that another one's service calls on the same
+                CPU begins below that one's stack pointer.
 
         Raises:
             SystemStopError: the routine broke a rule; the system is dead.
@@ -73,9 +80,9 @@ class Ring3:
         supervisor.current_cpu = cpu
         try:
             with supervisor.log.running(module.name if module else "", cpu):
-                rsp = self._stack(cpu, arguments)
+                rsp = self._stack(cpu, arguments, below)
                 entry = Entry(routine, rsp, arguments[:_REGISTER_ARGUMENTS], routine)
-                return self._serve(processor.enter(entry), rsp)
+                return self._serve(processor.enter(entry), rsp, routine)
         finally:
             self.depth -= 1
             self._owner = owner
@@ -83,19 +90,28 @@ class Ring3:
             if suspended is not None and supervisor.stop is None:
                 processor.restore(suspended)
 
-    def _stack(self, cpu: int, arguments: tuple[int, ...]) -> int:
-        """Put stack arguments in place and return RSP at the first instruction (§3.2)."""
-        stacks = self._supervisor.stacks
-        top = (stacks.base + stacks.size * (cpu + 1) - 8) & ~15
+    def _call_below(self, routine: int, arguments: tuple[int, ...], rsp: int) -> int:
+        return self.call(routine, arguments, self._supervisor.current_cpu, below=rsp)
+
+    def _stack(self, cpu: int, arguments: tuple[int, ...], below: int | None) -> int:
+        """Put stack arguments in place and return RSP at the first instruction (§3.2).
+
+        Where a routine may return by RET, its slot holds an address that is recognised, and above it is the space
+        that the calling convention gives to a callee; the reference reserves none.
+        """
+        stacks, memory = self._supervisor.stacks, self._supervisor.memory
+        by_ret = self._supervisor.relaxations.permits(Relaxation.RETURN_BY_RET)
+        top = (stacks.base + stacks.size * (cpu + 1) - 8 if below is None else below) & ~15
         extra = arguments[_REGISTER_ARGUMENTS:]
-        if not extra:
+        if not extra and not by_ret:
             return top - 8
         rsp = ((top - 8 * len(extra) - _SHADOW_SPACE) & ~15) - 8
-        packed = struct.pack(f"<{len(extra)}Q", *extra)
-        self._supervisor.memory.write(rsp + 8 + _SHADOW_SPACE, packed)
+        memory.write(rsp + 8 + _SHADOW_SPACE, struct.pack(f"<{len(extra)}Q", *extra))
+        if by_ret:
+            memory.write_u64(rsp, RETURN_TRAP)
         return rsp
 
-    def _serve(self, exit_: Exit, entry_rsp: int) -> int:
+    def _serve(self, exit_: Exit, entry_rsp: int, routine: int) -> int:
         """Answer exits until the routine returns through the call gate."""
         supervisor = self._supervisor
         processor = supervisor.processor
@@ -111,7 +127,10 @@ class Ring3:
                 case TimestampRead():
                     exit_ = processor.resume(supervisor.machine.clock.read())
                 case Fault():
-                    raise supervisor.die(self._explain(exit_, entry_rsp))
+                    relaxed = self._relaxed.answer(exit_, entry_rsp, routine)
+                    if relaxed is None:
+                        raise supervisor.die(self._explain(exit_, entry_rsp))
+                    exit_ = relaxed
                 case BudgetSpent():
                     supervisor.log.offset = None
                     driver = supervisor.log.driver
