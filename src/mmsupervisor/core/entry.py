@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ from mmsupervisor.machine.memory import PAGE_SIZE, BusError
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.hob import HobType
+from mmsupervisor.pi.hob.records import HEADER_SIZE as HOB_HEADER_SIZE
 from mmsupervisor.pi.memory_types import pages_for
 from mmsupervisor.pi.status import ERROR_BIT, Status
 from mmsupervisor.pi.supervisor_hobs import GuardFlags
@@ -46,6 +49,7 @@ _CONFIGURATION_GUID = known_guid("gEfiMmConfigurationProtocolGuid")
 _LOADED_IMAGE_GUID = known_guid("gEfiLoadedImageProtocolGuid")
 _HOB_LIST_GUID = known_guid("gEfiHobListGuid")
 _LARGEST_HOB_LIST = 16 << 20
+_HOB_HEADER = struct.Struct("<HH")
 _STATUS_SIZE = 8
 
 
@@ -112,8 +116,20 @@ def _read_hob_list(machine: Machine, address: int, profile: Profile) -> CoreInpu
     bank = machine.memory.state(address).bank
     if bank is None:
         raise LaunchError(Status.INVALID_PARAMETER, f"there is no memory at the HOB list's address {address:#x}")
-    data = machine.memory.read(address, min(bank.end - address, _LARGEST_HOB_LIST))
+    data = machine.memory.read(address, _hob_list_size(machine, address, bank.end - address))
     return read_old_inputs(data, machine.memory) if profile.launch is Launch.DXE else read_inputs(data)
+
+
+def _hob_list_size(machine: Machine, address: int, room: int) -> int:
+    """Walk the records to the end, as far as memory goes; a malformed one is left to the reader to refuse."""
+    room = min(room, _LARGEST_HOB_LIST)
+    size = 0
+    while size + HOB_HEADER_SIZE <= room:
+        kind, length = _HOB_HEADER.unpack(machine.memory.read(address + size, _HOB_HEADER.size))
+        size += max(length, HOB_HEADER_SIZE)
+        if kind == HobType.END_OF_HOB_LIST or length < HOB_HEADER_SIZE:
+            break
+    return min(size, room)
 
 
 class _Entry:
