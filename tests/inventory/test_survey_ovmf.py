@@ -8,13 +8,13 @@ import pytest
 
 from mmsupervisor.inventory.model import ImageReport, Role, Visibility
 from mmsupervisor.inventory.survey import survey
+from tests.pi.oracles.mm_modules import mm_modules
 from tests.support.ovmf import locate
 
 SECBOOT = "OVMF_CODE_4M.secboot.fd"
-SECBOOT_SHA256 = "d50189a486d22af418198226a3a5bcb6ddac775590f6a808bd629474ee034d62"
 USUAL = ("gEfiPcdProtocolGuid", "gEfiMmBaseProtocolGuid")
 ACCESS = (*USUAL, "gEfiMmAccessProtocolGuid", "gEfiDevicePathUtilitiesProtocolGuid")
-# Of each module: GUID, bytes of its image, relocations, and the protocols it waits for, in order.
+# Of each module of Debian 12's image: GUID, bytes of its image, relocations, and the protocols it waits for, in order.
 SECBOOT_MODULES = {
     "PiSmmCore": ("e94f54cd-81eb-47ed-aec3-856f5dc157a9", 40960, 58, None),
     "CpuHotplugSmm": (
@@ -98,9 +98,29 @@ def test_images_with_smm_have_traditional_drivers_and_their_core(name: str) -> N
     assert found.summary[0].endswith("traditional SMM drivers and their PI SMM core")
 
 
+@pytest.mark.parametrize("name", CODE)
+def test_modules_are_those_that_other_readers_find(name: str) -> None:
+    """GUIDs, names, images, relocations and dependency expressions, by uefi-firmware and pefile."""
+    ours = [
+        (
+            str(module.guid).lower(),
+            module.name,
+            module.executable.size if module.executable else None,
+            module.executable.relocations if module.executable else None,
+            tuple(str(guid).lower() for guid in module.dependency.guids) if module.dependency else None,
+        )
+        for module in report(name).modules
+    ]
+    theirs = [
+        (module.guid, module.name, len(module.image), module.relocations, module.pushed)
+        for module in mm_modules(locate().path(name))
+    ]
+    assert ours == theirs
+    assert bool(theirs) == (name in SECURE)
+
+
 def test_the_secure_boot_image_has_exactly_these_modules() -> None:
-    if locate().sha256(SECBOOT) != SECBOOT_SHA256:
-        pytest.fail("these facts are of Debian 12's ovmf 2022.11-6+deb12u2; look them up for this release")
+    """Those of the notes, where it is Debian 12's; whatever the release, the test above compares them."""
     found = {
         module.name: (
             str(module.guid).lower(),
@@ -110,12 +130,14 @@ def test_the_secure_boot_image_has_exactly_these_modules() -> None:
         )
         for module in report(SECBOOT).modules
     }
-    assert found == SECBOOT_MODULES
+    if locate().known_release(SECBOOT):
+        assert found == SECBOOT_MODULES
+    assert len(found) >= len(SECBOOT_MODULES)
     for module in report(SECBOOT).modules:
         assert module.executable is not None
         assert module.executable.section_alignment == 0x1000
         assert not module.executable.relocations_stripped
-        if module.dependency:
+        if module.dependency and locate().known_release(SECBOOT):
             assert module.dependency.text == " AND ".join(guid.label for guid in module.dependency.guids)
 
 

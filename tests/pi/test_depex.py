@@ -93,9 +93,7 @@ def test_expressions_of_real_firmware(ovmf, name):
 def test_an_smm_driver_of_real_firmware_needs_what_is_known_of_it(ovmf):
     module = next(module for module in mm_modules(ovmf.path(X64_IMAGE)) if module.name == "SmmFaultTolerantWriteDxe")
     (data,) = {
-        part.data
-        for part in parts(X64_IMAGE)
-        if part.file_guid == module.guid and part.section_type == MM_DEPEX
+        part.data for part in parts(X64_IMAGE) if part.file_guid == module.guid and part.section_type == MM_DEPEX
     }
     depex = parse(data)
     assert tuple(str(guid).lower() for guid in depex.pushed) == module.pushed

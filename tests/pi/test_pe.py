@@ -27,6 +27,7 @@ from mmsupervisor.pi.pe import (
 from mmsupervisor.pi.reader import Reader
 from tests.pi.pe_builder import RODATA, RWDATA, TEXT, BuiltSection, PeBuilder, driver, relocation_block
 
+
 def parse(data: bytes):
     return parse_pe(Reader(data, "test.efi"))
 
