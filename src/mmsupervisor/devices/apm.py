@@ -6,6 +6,8 @@ itself is the platform's business (:meth:`post`): inside MM the ports are two la
 
 from __future__ import annotations
 
+from mmsupervisor.devices.state import State
+
 COMMAND_PORT = 0xB2
 """APM control: the command of a software MMI."""
 
@@ -43,3 +45,11 @@ class ApmRegisters:
             width -= 1
         if width:
             self.status = value & 0xFF
+
+    def state(self) -> State:
+        """Return both latches."""
+        return {"command": self.command, "status": self.status}
+
+    def restore(self, state: State) -> None:
+        """Go back to saved latches."""
+        self.command, self.status = state["command"], state["status"]

@@ -1,0 +1,209 @@
+"""The flash model: every command, the mode of its pages, and ring 3 using it as a driver does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mmsupervisor.devices.flash import (
+    ERASE_ERROR,
+    PROGRAM_ERROR,
+    READY,
+    SECTOR,
+    SEQUENCE_ERROR,
+    CfiFlash,
+)
+from mmsupervisor.machine.memory import Access, Attribute, BusError, PhysicalMemory
+from mmsupervisor.processor.cpuid import amd_cpuid
+from mmsupervisor.processor.interface import Entry, MmioAccess, ProcessorOptions, SystemCall
+from mmsupervisor.processor.unicorn_processor import UnicornProcessor
+
+BASE = 0xFFC0_0000
+SIZE = 4 * SECTOR
+CONTENT = bytes(range(256)) * (SIZE // 256)
+
+
+@pytest.fixture
+def memory() -> Iterator[PhysicalMemory]:
+    memory = PhysicalMemory(36)
+    yield memory
+    memory.close()
+
+
+@pytest.fixture
+def flash(memory: PhysicalMemory) -> CfiFlash:
+    made = CfiFlash(memory, BASE, CONTENT, "flash", writable=True)
+    memory.assign(BASE, SIZE, Attribute.XP)
+    return made
+
+
+@pytest.fixture
+def write_protected(memory: PhysicalMemory) -> CfiFlash:
+    return CfiFlash(memory, BASE, CONTENT, "code", writable=False)
+
+
+def store(flash: CfiFlash, *stores: tuple[int, int]) -> None:
+    """Byte stores, each offset and value."""
+    for offset, value in stores:
+        flash.mmio_write(offset, 1, value)
+
+
+def in_array_mode(flash: CfiFlash, memory: PhysicalMemory) -> bool:
+    """Whether the pages say so; they must agree with the device."""
+    direct = memory.state(BASE).direct
+    shown = memory.state(BASE).bank is flash.bank
+    assert bool(direct & Access.READ) == shown
+    assert not direct & Access.WRITE
+    return shown
+
+
+def test_array_mode_is_memory(flash: CfiFlash, memory: PhysicalMemory) -> None:
+    assert in_array_mode(flash, memory)
+    assert memory.read(BASE + 0x10, 4) == bytes.fromhex("10111213")
+    assert flash.mmio_read(0x10, 4) == 0x13121110
+    assert flash.content == CONTENT
+
+
+def test_the_probe_that_firmware_uses_finds_flash(flash: CfiFlash, memory: PhysicalMemory) -> None:
+    """Clear status, read array; then ask for the status: neither RAM (command reads back) nor ROM (nothing changes)."""
+    offset = 0x21
+    store(flash, (offset, 0x50))
+    assert in_array_mode(flash, memory)
+    assert flash.mmio_read(offset, 1) == 0x21
+    store(flash, (offset, 0x70))
+    assert not in_array_mode(flash, memory)
+    assert flash.mmio_read(offset, 1) == 0
+    store(flash, (offset, 0xFF))
+    assert in_array_mode(flash, memory)
+
+
+@pytest.mark.parametrize("command", [0x10, 0x40])
+def test_programming_bytes(flash: CfiFlash, memory: PhysicalMemory, command: int) -> None:
+    store(flash, (0x1000, command), (0x1000, 0x00), (0x1001, command), (0x1001, 0x01))
+    assert not in_array_mode(flash, memory), "until a driver asks for the array, it reads the status"
+    assert flash.mmio_read(0, 1) == READY
+    assert flash.mmio_read(0, 4) == READY * 0x01010101
+    with pytest.raises(BusError):
+        memory.read(BASE, 1)
+    store(flash, (0, 0xFF))
+    assert memory.read(BASE + 0x1000, 3) == bytes((0x00, 0x01, 0x02))
+    assert flash.unerased == 0
+
+
+def test_programming_without_an_erase_is_counted(flash: CfiFlash) -> None:
+    store(flash, (1, 0x10), (1, 0xF0), (2, 0x10), (2, 0x02))
+    assert flash.content[1:3] == bytes((0xF0, 0x02))
+    assert flash.unerased == 1
+
+
+def test_wide_data_is_programmed_as_a_whole(flash: CfiFlash) -> None:
+    store(flash, (8, 0x10))
+    flash.mmio_write(8, 4, 0xAABBCCDD)
+    assert flash.content[8:13] == bytes.fromhex("ddccbbaa0c")
+
+
+def test_erase_needs_its_confirmation(flash: CfiFlash) -> None:
+    store(flash, (0x1234, 0x20), (0x1234, 0xD0))
+    assert flash.content == CONTENT[:0x1000] + b"\xff" * 0x1000 + CONTENT[0x2000:]
+    assert flash.mmio_read(0, 1) == READY
+    before = flash.content
+    store(flash, (0, 0x20), (0, 0xFF))
+    assert flash.mmio_read(0, 1) == CONTENT[0], "given up, array mode"
+    store(flash, (0, 0x20), (0, 0x33))
+    assert flash.mmio_read(0, 1) == READY | SEQUENCE_ERROR
+    assert flash.content == before
+
+
+def test_buffered_program(flash: CfiFlash) -> None:
+    store(flash, (0x2000, 0xE8), (0x2000, 2), (0x2000, 1), (0x2001, 2), (0x2002, 3))
+    assert flash.content == CONTENT, "not before it is confirmed"
+    store(flash, (0x2000, 0xD0))
+    assert flash.content[0x2000:0x2004] == bytes((1, 2, 3, 3))
+    assert flash.mmio_read(0, 1) == READY
+    before = flash.content
+    store(flash, (0, 0xE8), (0, 0), (0, 9), (0, 0xFF))
+    assert flash.content == before
+    assert flash.status == READY | SEQUENCE_ERROR
+    assert flash.mmio_read(0, 1) == CONTENT[0]
+
+
+def test_identity_and_query(flash: CfiFlash, memory: PhysicalMemory) -> None:
+    store(flash, (0, 0x90))
+    assert flash.mmio_read(0, 2) == 0x1889
+    store(flash, (0, 0x98))
+    assert not in_array_mode(flash, memory)
+    table = bytes(flash.mmio_read(offset, 1) for offset in range(0x40))
+    assert table[0x10:0x17] == b"QRY\x01\x00\x31\x00"
+    assert 1 << table[0x27] == SIZE
+    assert 1 << table[0x2A] == 256
+    assert int.from_bytes(table[0x2D:0x2F], "little") + 1 == SIZE // SECTOR
+    assert int.from_bytes(table[0x2F:0x31], "little") << 8 == SECTOR
+    assert table[0x31:0x36] == b"PRI10"
+
+
+def test_locks_have_no_effect_and_unknown_commands_read_the_array(flash: CfiFlash, memory: PhysicalMemory) -> None:
+    store(flash, (0, 0x60), (0, 0x01))
+    assert flash.mmio_read(0, 1) == READY
+    store(flash, (0, 0x60), (0, 0xD0))
+    assert flash.content == CONTENT
+    store(flash, (0, 0x77))
+    assert in_array_mode(flash, memory)
+    store(flash, (0, 0x60), (0, 0x77))
+    assert flash.status == READY | SEQUENCE_ERROR
+
+
+def test_a_write_protected_flash_says_so_and_stays(write_protected: CfiFlash) -> None:
+    store(write_protected, (0, 0x10), (0, 0))
+    assert write_protected.mmio_read(0, 1) == READY | PROGRAM_ERROR
+    store(write_protected, (0, 0x50), (0, 0x20), (0, 0xD0))
+    assert write_protected.mmio_read(0, 1) == READY | ERASE_ERROR
+    assert write_protected.content == CONTENT
+
+
+def test_state_brings_mode_and_pages_back(flash: CfiFlash, memory: PhysicalMemory) -> None:
+    store(flash, (0x2000, 0xE8), (0x2000, 1), (0x2000, 0x11))
+    middle = flash.state()
+    store(flash, (0x2001, 0x22), (0x2000, 0xFF))
+    assert in_array_mode(flash, memory)
+    flash.restore(middle)
+    assert not in_array_mode(flash, memory)
+    store(flash, (0x2001, 0x22), (0x2000, 0xD0))
+    assert flash.content[0x2000:0x2002] == b"\x11\x22"
+
+
+def test_ring_3_writes_a_byte_and_waits_for_it(memory: PhysicalMemory, flash: CfiFlash) -> None:
+    """Reads are direct, then exits, then direct again: within one entry, with nothing between but the commands."""
+    code, stack, leave = 0x10_0000, 0x11_0000, bytes.fromhex("0f05")
+    program = bytes.fromhex(
+        "8a19"  # mov bl, [rcx]        array, direct
+        "c60140"  # mov byte [rcx], 40h
+        "c6015a"  # mov byte [rcx], 5Ah
+        "8a11"  # wait: mov dl, [rcx]  status, an exit
+        "84d2"  # test dl, dl
+        "79fa"  # jns wait
+        "c601ff"  # mov byte [rcx], FFh
+        "440fb601"  # movzx r8d, byte [rcx]  array, direct
+    )
+    memory.add_ram(code, 0x2_0000, "ram")
+    memory.assign(code, 0x1000, Attribute.RO)
+    memory.assign(stack, 0x1000, Attribute.XP)
+    memory.write(code, program + leave)
+    processor = UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36)))
+    seen = []
+    exit_ = processor.enter(Entry(code, stack + 0xFF8, (BASE + 0x1000,)))
+    while isinstance(exit_, MmioAccess):
+        offset = exit_.address - BASE
+        seen.append((exit_.write, exit_.value))
+        value = 0
+        if exit_.write:
+            flash.mmio_write(offset, exit_.width, exit_.value)
+        else:
+            value = flash.mmio_read(offset, exit_.width)
+        exit_ = processor.resume(value)
+    assert isinstance(exit_, SystemCall)
+    assert [value for write, value in seen if write] == [0x40, 0x5A, 0xFF]
+    assert len(seen) == 4, "one read of the status, none of the array"
+    assert processor.registers().r8 == 0x5A
+    assert processor.registers().rbx & 0xFF == CONTENT[0x1000]
+    processor.close()
