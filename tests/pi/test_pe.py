@@ -13,8 +13,6 @@ from mmsupervisor.pi.image_kind import ImageKind, classify
 from mmsupervisor.pi.pe import (
     RelocationError,
     RelocationFault,
-    RelocationType,
-    image_relocations,
     load_image,
     load_problems,
     map_image,
