@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mmsupervisor.abi.dxe_launch import DispatchResult
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Launch, Profile
+from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.core.calls import SERVICES
 from mmsupervisor.core.discovery import Discovery, cache_drivers, discover, find_policy
 from mmsupervisor.core.dispatcher import Dispatcher
@@ -18,15 +19,18 @@ from mmsupervisor.core.gate import SystemCallGate
 from mmsupervisor.core.inputs import CoreInputs, read_inputs
 from mmsupervisor.core.lifecycle import serve_exit_boot_services, serve_ready_to_lock
 from mmsupervisor.core.lockdown import lock_down
+from mmsupervisor.core.mmram import Mmram
 from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.old_inputs import OldCoreInputs, read_old_inputs
 from mmsupervisor.core.one_slot import register_entry
 from mmsupervisor.core.pages import Owner, PageType
+from mmsupervisor.core.relaxations import Relaxations
 from mmsupervisor.core.requests import serve_request
 from mmsupervisor.core.ring3 import Ring3
 from mmsupervisor.core.supervisor import CommChannel, Machine, Supervisor
 from mmsupervisor.core.telemetry import end_system
-from mmsupervisor.machine.memory import PAGE_SIZE, BusError
+from mmsupervisor.core.traditional import discover_traditional
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, BusError
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
@@ -83,6 +87,7 @@ def start_core(
     *,
     profile: Profile = NEWEST_RELEASE,
     symbols_of: Callable[[Guid], Symbols] = _no_symbols,
+    relaxations: Relaxations | None = None,
 ) -> Core:
     """Run the core's entry point.
 
@@ -92,6 +97,7 @@ def start_core(
         hob_list: Address of the HOB list.
         profile: Which generation of the reference to be.
         symbols_of: Names in a driver's image, by file GUID.
+        relaxations: What strictness is loosened; None for nothing.
 
     Raises:
         LaunchError: the entry point returned an error; the launcher decides what follows.
@@ -100,7 +106,9 @@ def start_core(
     entry: _Entry | None = None
     try:
         inputs = _read_hob_list(machine, hob_list, profile)
-        entry = _Entry(Supervisor(machine, processor, inputs.mmram, profile), inputs, symbols_of)
+        supervisor = Supervisor(machine, processor, inputs.mmram, profile)
+        supervisor.relaxations = relaxations or supervisor.relaxations
+        entry = _Entry(supervisor, inputs, symbols_of)
         return entry.run()
     except (FormatError, BusError) as error:
         raise LaunchError(Status.INVALID_PARAMETER, str(error), smi_set_up=_is_set_up(entry)) from error
@@ -117,7 +125,18 @@ def _read_hob_list(machine: Machine, address: int, profile: Profile) -> CoreInpu
     if bank is None:
         raise LaunchError(Status.INVALID_PARAMETER, f"there is no memory at the HOB list's address {address:#x}")
     data = machine.memory.read(address, _hob_list_size(machine, address, bank.end - address))
-    return read_old_inputs(data, machine.memory) if profile.launch is Launch.DXE else read_inputs(data)
+    inputs = read_old_inputs(data, machine.memory) if profile.launch is Launch.DXE else read_inputs(data)
+    _require_mappable(inputs.mmram, machine.memory.pages.limit)
+    return inputs
+
+
+def _require_mappable(mmram: Mmram, limit: int) -> None:
+    """Refuse ranges that no page table can hold. The reference has no such check and would run into an ASSERT."""
+    for region in mmram.ranges:
+        start, size = region.physical_start, region.physical_size
+        if (start | size) & PAGE_MASK or start + size > limit:
+            detail = f"MMRAM range {start:#x} + {size:#x} is not whole pages within the physical address width"
+            raise LaunchError(Status.INVALID_PARAMETER, detail)
 
 
 def _hob_list_size(machine: Machine, address: int, room: int) -> int:
@@ -153,6 +172,8 @@ class _Entry:
         self._done(3, f"memory services over {ranges} MMRAM ranges, {supervisor.pages.free_pages} pages free")
         self._copy_hob_list()
         found = discover(supervisor, self._inputs.volumes())
+        if supervisor.relaxations.permits(Relaxation.TRADITIONAL_ENTRY):
+            found.drivers += discover_traditional(supervisor, self._inputs.volumes())
         cache_drivers(supervisor, found)
         self._done(7, f"{len(found.drivers)} drivers in {found.volumes} volumes")
         self._set_up_cpus()

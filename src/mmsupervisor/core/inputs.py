@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 from mmsupervisor.core.errors import LaunchError
 from mmsupervisor.core.mmram import Mmram
@@ -59,12 +60,8 @@ class CoreInputs:
             LaunchError: a HOB is missing, or the lists are not contiguous.
         """
         identifiers: list[int] = []
-        blocks = sorted(
-            (MpInformation2.parse(body) for body in self._bodies(_MP_GUID)), key=lambda b: b.processor_index
-        )
-        for block in blocks:
-            if not block.entries:
-                break
+        counted = takewhile(lambda block: block.entries, map(MpInformation2.parse, self._bodies(_MP_GUID)))
+        for block in sorted(counted, key=lambda block: block.processor_index):
             if block.processor_index != len(identifiers):
                 raise LaunchError(Status.INVALID_PARAMETER, "gMpInformation2HobGuid: ProcessorIndex is not contiguous")
             identifiers += [entry.processor_id for entry in block.entries]

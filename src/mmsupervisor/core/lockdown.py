@@ -57,6 +57,8 @@ def _open_special(supervisor: Supervisor, inputs: CoreInputs) -> None:
         finding = make_finding("MM-2009", error.detail, subject="resource descriptor HOBs", rule="memory.md §7")
         raise supervisor.die(finding, "cold") from error
     for region in special:
+        if region.start & PAGE_MASK:
+            supervisor.reference_bug("memory.md surprise 9", f"MMIO at {region.start:#x} is not rounded down")
         wanted = UnblockParameters.make(region.start, pages_for(region.size), CORE_GUID)
         _request(supervisor, wanted, "MMIO resource descriptor HOB")
 
