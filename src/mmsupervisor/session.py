@@ -148,8 +148,13 @@ class Session:
 
     @property
     def phase(self) -> Phase | None:
-        """The last phase reached, or None before the launch has succeeded."""
+        """The last phase reached, or None before the first."""
         return self._platform.world.phase
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases reached, in order: in a DXE launch, PEI ends before the launch."""
+        return self._platform.world.reached
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -159,7 +164,7 @@ class Session:
         found = list(self.core.supervisor.findings)
         if self.launch_failure is not None:
             found.append(self._launch_finding(self.launch_failure))
-        if self.phase is not None:  # a system that died while drivers were started had no time for the others
+        if Phase.LAUNCHED in self.phases:  # a system that died while drivers were started had no time for the others
             found += [_never_dispatched(driver, self.core) for driver in self.core.dispatcher.never_dispatched()]
         return tuple(found)
 
@@ -209,7 +214,7 @@ class Session:
         if driver.name in self._refused:
             state, reason = "refused", self._refused[driver.name]
         elif not driver.initialized:
-            state, reason = "not reached" if self.phase is None else "never dispatched", driver.depex.infix
+            state, reason = "never dispatched" if Phase.LAUNCHED in self.phases else "not reached", driver.depex.infix
         elif status is None:
             state = "running"
         else:
@@ -249,11 +254,12 @@ class Session:
         if self.stop is not None or self.launch_failure is not None:
             return
         world = self._platform.world
-        reached = -1 if world.phase is None else world.phase.order
+        done = len(world.reached)
+        ahead = world.phases[done : world.phases.index(phase) + 1]
         try:
-            for step in list(Phase)[reached + 1 : phase.order + 1] or [phase]:
+            for step in ahead or (phase,):
                 world.advance(step)
-                if step.order > reached:
+                if step in ahead:
                     self.log.emit(PhaseReached(step.value))
         except SystemStopError as error:
             self.stop = error.finding
@@ -307,6 +313,15 @@ class Session:
         """Install a protocol in DXE's database: relays that wait for it send their message."""
         wanted = Guid.parse(guid) if isinstance(guid, str) else guid
         self._platform.world.install_protocol(wanted)
+
+    def signal_event(self, group: Guid | str) -> None:
+        """Signal an event group of DXE outside the order of the phases, ``gEfiEventLegacyBootGuid`` for example."""
+        self._platform.world.signal(Guid.parse(group) if isinstance(group, str) else group)
+
+    @property
+    def dxe_protocols(self) -> tuple[Guid, ...]:
+        """Protocols in DXE's database, in order of installation."""
+        return tuple(self._platform.world.protocols)
 
     @property
     def unblock_requests(self) -> tuple[UnblockRecord, ...]:

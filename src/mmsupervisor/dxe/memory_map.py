@@ -77,6 +77,17 @@ class UefiMemoryMap:
                 return self.reserve(end - size, pages, memory_type, owner).start
         raise OutOfMemoryError(f"no free range of memory has {pages} pages for {owner}")
 
+    def free(self, start: int) -> None:
+        """Give the allocation at an address back.
+
+        Raises:
+            ValueError: none begins there.
+        """
+        found = next((item for item in self.allocations if item.start == start), None)
+        if found is None:
+            raise ValueError(f"nothing was allocated at {start:#x}")
+        self.allocations.remove(found)
+
     def descriptors(self) -> tuple[MemoryDescriptor, ...]:
         """Return the map: allocations and free memory, by address."""
         found = []

@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """How far a boot has come. Members are in a device's order."""
+    """How far a boot has come. Members are in the order of today's launch; see :data:`DXE_LAUNCH_ORDER`."""
 
     LAUNCHED = "launched"
     END_OF_PEI = "end-of-pei"
@@ -18,13 +18,23 @@ class Phase(Enum):
 
     @property
     def order(self) -> int:
-        """Position in a device's order, from 0."""
+        """Position in the order of today's launch, from 0."""
         return list(Phase).index(self)
 
 
+PEI_LAUNCH_ORDER = tuple(Phase)
+"""The phases of today's launch, in PEI."""
+
+DXE_LAUNCH_ORDER = (
+    Phase.END_OF_PEI,
+    Phase.LAUNCHED,
+    *(phase for phase in Phase if phase not in (Phase.END_OF_PEI, Phase.LAUNCHED)),
+)
+"""The phases of the old launch: PEI is over when it begins (docs/reference/dxe-launch.md)."""
+
 PHASE_TEXTS = {
     Phase.LAUNCHED: "the core is up, every driver that could start has started",
-    Phase.END_OF_PEI: "PEI is over; ring 3 was told",
+    Phase.END_OF_PEI: "PEI is over; ring 3 was told, if it was there",
     Phase.DXE: "the DXE side of the supervisor is up; comm buffers are where they stay",
     Phase.END_OF_DXE: "all DXE drivers that matter have run",
     Phase.READY_TO_LOCK: "the supervisor is locked: nothing more is unblocked",

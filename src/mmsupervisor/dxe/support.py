@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mmsupervisor.abi.requests import HEADER_SIZE as REQUEST_HEADER_SIZE
-from mmsupervisor.abi.requests import RESULT_OFFSET, VERSION_INFO, Request, pack_request
+from mmsupervisor.abi.requests import VERSION_INFO, Request, pack_request
+from mmsupervisor.dxe.supervisor_requests import SupervisorRequestClient, request_result
 from mmsupervisor.ipl.communicate import Answer, Channel, communicate
 from mmsupervisor.ipl.interfaces import MmiTrigger
 from mmsupervisor.machine.memory import PAGE_SIZE, PhysicalMemory
@@ -64,22 +65,8 @@ class MmDxeSupport:
         return communicate(self._memory, self.channel, self._trigger, message, size=len(message), source=source)
 
     def request(self, request: int, parameters: bytes, source: str) -> tuple[int, bytes]:
-        """Send a supervisor request.
-
-        Returns:
-            The communicate status if that is an error, else the Result field with the top bit forced on for any
-            value but 0; and the payload behind the request header.
-        """
-        answer = self.send(_REQUEST_GUID, pack_request(request, parameters), source)
-        body = answer.data[HEADER_SIZE:]
-        if answer.status or len(body) < REQUEST_HEADER_SIZE:
-            return answer.status or Status.ABORTED, b""
-        return self._result(body), body[REQUEST_HEADER_SIZE:]
-
-    @staticmethod
-    def _result(body: bytes) -> int:
-        result = int.from_bytes(body[RESULT_OFFSET : RESULT_OFFSET + 8], "little")
-        return result | ERROR_BIT if result else Status.SUCCESS
+        """Send a supervisor request; see :class:`SupervisorRequestClient`."""
+        return SupervisorRequestClient(self.send).request(request, parameters, source)
 
     def query_version(self) -> int:
         """Ask for the version and return the status."""
@@ -114,7 +101,7 @@ class MmDxeSupport:
         if mailbox.return_status:
             return mailbox.return_status
         body = self._memory.read(new.supervisor + HEADER_SIZE, REQUEST_HEADER_SIZE)
-        status = self._result(body)
+        status = request_result(body)
         if not status & ERROR_BIT:
             self.channel = replace(self.channel, buffer=new.supervisor, status=new.supervisor_status)
         return status

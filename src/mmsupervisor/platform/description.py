@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
 from mmsupervisor.machine.save_state import Vendor
+from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.hob import ResourceType
 
 KIB = 1 << 10
@@ -66,6 +67,7 @@ class PlatformDescription:
         ranges: MMIO and firmware-device ranges, by address.
         msrs: MSRs that exist, with their value at reset.
         moves_comm_buffers: Whether DXE moves the comm buffers (PcdPeiMemoryBinsEnable off).
+        withheld: PPIs and protocols that other firmware installs on such platforms, but not on this one.
         budget: Instructions that one entry into ring 3 may take.
     """
 
@@ -80,6 +82,7 @@ class PlatformDescription:
     ranges: tuple[MemoryRange, ...] = _Q35_MMIO
     msrs: dict[int, int] = field(default_factory=lambda: dict(_Q35_MSRS))
     moves_comm_buffers: bool = True
+    withheld: frozenset[Guid] = frozenset()
     budget: int = 200_000_000
 
     @property

@@ -43,6 +43,7 @@ class Firmware:
         volumes: Visible volumes, in order.
         core: The core's image, or None.
         brings_broker: Whether the image has a broker of its own; ours is added in a volume where it has not.
+        core_volume: Name of the volume that holds the core, or empty.
     """
 
     name: str
@@ -50,6 +51,12 @@ class Firmware:
     volumes: tuple[VisibleVolume, ...]
     core: CoreImage | None
     brings_broker: bool
+    core_volume: str = ""
+
+    @property
+    def core_with_hob(self) -> CoreImage | None:
+        """The core, if its volume is visible: PEI finds no other; DXE finds one in a nested volume too."""
+        return self.core if any(volume.name == self.core_volume for volume in self.volumes) else None
 
 
 def read_firmware(image: Image, data: bytes, name: str, policy: bytes | None = None) -> Firmware:
@@ -65,11 +72,11 @@ def read_firmware(image: Image, data: bytes, name: str, policy: bytes | None = N
         BuildError: the core's volume cannot be written anew with another policy.
     """
     visible = tuple(_visible(image, policy))
-    core = _find_core(image)
+    core, core_volume = _find_core(image)
     brings_broker = any(place.node.guid == BROKER_GUID for place in files(image, FileType.MM_STANDALONE))
     if core is not None and not brings_broker:
         visible += (VisibleVolume("our broker", broker_volume()),)
-    return Firmware(name, hashlib.sha256(data).hexdigest(), visible, core, brings_broker)
+    return Firmware(name, hashlib.sha256(data).hexdigest(), visible, core, brings_broker, core_volume)
 
 
 def _visible(image: Image, policy: bytes | None) -> list[VisibleVolume]:
@@ -80,8 +87,12 @@ def _visible(image: Image, policy: bytes | None) -> list[VisibleVolume]:
         if isinstance(volume, Volume) and volume.file_system in (FFS2_GUID, FFS3_GUID):
             holds_core = any(file.guid == CORE_GUID for file in volume.files)
             content = bytes(volume.raw) if policy is None or not holds_core else _with_policy(volume, policy)
-            found.append(VisibleVolume(f"{volume.part}@{volume.offset:#x}", content))
+            found.append(VisibleVolume(_volume_name(volume), content))
     return found
+
+
+def _volume_name(volume: Volume) -> str:
+    return f"{volume.part}@{volume.offset:#x}"
 
 
 def _with_policy(volume: Volume, policy: bytes) -> bytes:
@@ -97,7 +108,8 @@ def _with_policy(volume: Volume, policy: bytes) -> bytes:
         return build_volume(replace(changed, size=None, block_map=None))
 
 
-def _find_core(image: Image) -> CoreImage | None:
+def _find_core(image: Image) -> tuple[CoreImage | None, str]:
+    """Return the first core that can be read, and the name of its volume."""
     for place in files(image, FileType.MM_CORE_STANDALONE):
         file = place.node
         section = file.first_section(SectionType.PE32, open_encapsulations=False) if isinstance(file, File) else None
@@ -110,8 +122,9 @@ def _find_core(image: Image) -> CoreImage | None:
         header = parsed.optional_header
         version = header.subsystem_version[0] << 16 | header.subsystem_version[1]
         patch = header.image_version[0] << 16 | header.image_version[1]
-        return CoreImage(header.size_of_image, header.section_alignment, version, patch)
-    return None
+        core = CoreImage(header.size_of_image, header.section_alignment, version, patch)
+        return core, _volume_name(place.volume) if place.volume else ""
+    return None, ""
 
 
 def shipped_symbols(image: Image) -> dict[Guid, Symbols]:

@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mmsupervisor.abi.profile import Profile
+from mmsupervisor.abi.dxe_launch import CommonRegion, CoreData, RegionType
+from mmsupervisor.abi.profile import Launch, Profile
 from mmsupervisor.core.entry import Core, start_core
-from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.errors import LaunchError
+from mmsupervisor.core.events import ReferenceBugMet
 from mmsupervisor.core.mmi import serve_mmi
 from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.one_slot import refuse_without_core
 from mmsupervisor.core.supervisor import Machine
 from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
 from mmsupervisor.devices.empty_bus import EmptyBus
+from mmsupervisor.dxe.boot_services import DxeBootServices
+from mmsupervisor.dxe.dxe_launch_world import DxeLaunchWorld
 from mmsupervisor.dxe.hob_area import HobArea
 from mmsupervisor.dxe.memory_map import UefiMemoryMap
-from mmsupervisor.dxe.mm_access import ChipsetMmAccess
+from mmsupervisor.dxe.memory_space import DxeMemorySpace
+from mmsupervisor.dxe.mm_access import ChipsetMmAccess, ChipsetSmmAccess2
+from mmsupervisor.dxe.pei_launch_world import PeiLaunchWorld
+from mmsupervisor.dxe.runtime_map import RuntimeMap
 from mmsupervisor.dxe.support import NewBuffers
 from mmsupervisor.dxe.world import World
 from mmsupervisor.ipl.launcher import PeiLauncher
+from mmsupervisor.ipl.pi_smm_ipl import DxeServices, PiSmmIpl
 from mmsupervisor.machine.events import EventLog
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, PhysicalMemory
 from mmsupervisor.machine.routing import RegisterMsrs
 from mmsupervisor.machine.save_state import SAVE_STATE_OFFSET, Vendor, plain_area, trap_area
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
-from mmsupervisor.pi.hob import CpuHob, HandoffHob, HobRecord, ResourceHob, ResourceType, VolumeHob
+from mmsupervisor.pi.hob import CpuHob, GuidHob, HandoffHob, HobRecord, ResourceHob, ResourceType, VolumeHob
 from mmsupervisor.pi.memory_types import MemoryType, pages_for
 from mmsupervisor.pi.mmram import MmramDescriptor, MmramState
 from mmsupervisor.pi.status import Status
@@ -54,6 +63,8 @@ _VOLUME_AREA = 0x90_0000
 _SMRAM_STATE = MmramState.CLOSED | MmramState.CACHEABLE
 _RESOURCE_ATTRIBUTES = 0x3C07
 _SMRAM_GUID = known_guid("gEfiSmmSmramMemoryGuid")
+_REGION_GUID = known_guid("gMmCommonRegionHobGuid")
+_CORE_DATA_GUID = known_guid("gMmCoreDataHobGuid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +84,8 @@ class NormalMemory:
     moved: NewBuffers
 
     @classmethod
-    def take(cls, memory_map: UefiMemoryMap, profile: Profile) -> NormalMemory:
-        """Allocate what PEI and DXE need."""
+    def take(cls, memory_map: UefiMemoryMap, profile: Profile, *, moves: bool) -> NormalMemory:
+        """Allocate what PEI and DXE need; buffers that nobody moves are runtime memory from the start."""
         boot, runtime = MemoryType.BOOT_SERVICES_DATA, MemoryType.RUNTIME_SERVICES_DATA
         hobs = memory_map.allocate(_HOB_AREA // PAGE_SIZE, boot, "HOB list")
 
@@ -86,7 +97,7 @@ class NormalMemory:
                 memory_map.allocate(1, kind, f"user mailbox{when}"),
             )
 
-        return cls(hobs, *channel(boot, ""), NewBuffers(*channel(runtime, ", moved")))
+        return cls(hobs, *channel(boot if moves else runtime, ""), NewBuffers(*channel(runtime, ", moved")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +152,7 @@ class Platform:
         memory = PhysicalMemory(description.address_bits)
         self.machine = Machine(memory, log=log or EventLog())
         self.core: Core | None = None
-        self.core_failure: CoreError | None = None
+        self.core_failure: LaunchError | None = None
         self._add_memory()
         self.apm = ApmRegisters()
         self.machine.ports.claim(COMMAND_PORT, 2, "APM", self.apm)
@@ -150,22 +161,63 @@ class Platform:
             self.machine.msrs.claim(number, 1, registers)
         self.processor: Processor = make_processor(processor, memory, self._options())
         self._memory_map = self._make_memory_map()
-        self._places = NormalMemory.take(self._memory_map, self._profile)
+        self._places = NormalMemory.take(self._memory_map, self._profile, moves=description.moves_comm_buffers)
         self.hobs = HobArea(memory, self._places.hobs, _HOB_AREA, self._hob_records())
-        self.access = ChipsetMmAccess((MmramDescriptor(*self._mmram(), _SMRAM_STATE),))
-        self.launcher = PeiLauncher(
+        self.world: World = self._dxe_world() if self._profile.launch is Launch.DXE else self._pei_world()
+
+    def _pei_world(self) -> PeiLaunchWorld:
+        memory, description = self.machine.memory, self.description
+        launcher = PeiLauncher(
             memory,
             self.machine.log,
-            access=self.access,
+            access=ChipsetMmAccess((MmramDescriptor(*self._mmram(), _SMRAM_STATE),)),
             trigger=self.trigger,
             hobs=self.hobs,
-            core=firmware.core,
+            core=self.firmware.core_with_hob,
             enter_core=self._enter_core,
         )
-        moved = self._places.moved if description.moves_comm_buffers else None
-        self.world = World(
-            memory, self.launcher, self.trigger, self.hobs, memory_map=self._memory_map, new_buffers=moved
+        return PeiLaunchWorld(
+            memory,
+            launcher,
+            self.trigger,
+            self.hobs,
+            memory_map=self._memory_map,
+            boot_services=DxeBootServices(),
+            new_buffers=self._places.moved if description.moves_comm_buffers else None,
+            withheld=description.withheld,
         )
+
+    def _dxe_world(self) -> DxeLaunchWorld:
+        boot, runtime_map = DxeBootServices(), RuntimeMap(self._memory_map)
+        services = DxeServices(
+            access=ChipsetSmmAccess2(self._mmram_ranges()),
+            trigger=self.trigger,
+            memory_space=DxeMemorySpace(1 << self.description.address_bits),
+            pages=self._memory_map,
+            boot=boot,
+            hobs=self.hobs,
+            space=runtime_map,
+            reference_bug=self._note_reference_bug,
+        )
+        launcher = PiSmmIpl(
+            self.machine.memory,
+            self.machine.log,
+            services,
+            core=self.firmware.core,
+            enter_core=self._enter_core,
+            debug=self._profile.debug,
+        )
+        return DxeLaunchWorld(
+            launcher,
+            self.hobs,
+            memory_map=self._memory_map,
+            boot_services=boot,
+            runtime_map=runtime_map,
+            withheld=self.description.withheld,
+        )
+
+    def _note_reference_bug(self, source: str, detail: str) -> None:
+        self.machine.log.emit(ReferenceBugMet(source, detail))
 
     def _effective_profile(self) -> Profile:
         core = self.firmware.core
@@ -211,24 +263,40 @@ class Platform:
             ProcessorEntry(index, int(flags | (ProcessorStatus.BSP if index == 0 else 0)), (0, index, 0))
             for index in range(count)
         )
-        base = description.mmram_base
-        bases = tuple(base - _ENTRY_OFFSET + _TILE * index for index in range(count))
-        tiles = (_FIRST_TILE + _TILE * (count - 1) + PAGE_MASK) & ~PAGE_MASK
-        ranges = (
-            MmramDescriptor(base, base, tiles, _SMRAM_STATE | MmramState.ALLOCATED),
-            MmramDescriptor(base + tiles, base + tiles, description.mmram_size - tiles, _SMRAM_STATE),
-        )
-        places, profile = self._places, self._profile
-        records += [
+        bases = tuple(description.mmram_base - _ENTRY_OFFSET + _TILE * index for index in range(count))
+        return [
+            *records,
             hob_for(MpInformation2(entries)),
             hob_for(SmmBase(bases)),
-            hob_for(MmramBlock(ranges), _SMRAM_GUID),
-            hob_for(
-                SupervisorCommBuffer(places.supervisor_buffer, profile.supervisor_comm_pages, places.supervisor_status)
-            ),
-            hob_for(UserCommBuffer(places.user_buffer, profile.user_comm_pages, places.user_status)),
+            hob_for(MmramBlock(self._mmram_ranges()), _SMRAM_GUID),
+            *self._comm_hobs(),
         ]
-        return records
+
+    def _mmram_ranges(self) -> tuple[MmramDescriptor, ...]:
+        """MMRAM as PEI leaves it: the pages of the relocated SMBASEs are taken."""
+        base, size = self.description.mmram_base, self.description.mmram_size
+        tiles = (_FIRST_TILE + _TILE * (self.description.cpus - 1) + PAGE_MASK) & ~PAGE_MASK
+        return (
+            MmramDescriptor(base, base, tiles, _SMRAM_STATE | MmramState.ALLOCATED),
+            MmramDescriptor(base + tiles, base + tiles, size - tiles, _SMRAM_STATE),
+        )
+
+    def _comm_hobs(self) -> list[GuidHob]:
+        places, profile = self._places, self._profile
+        other, user = (
+            (places.supervisor_buffer, profile.supervisor_comm_pages),
+            (places.user_buffer, profile.user_comm_pages),
+        )
+        if profile.launch is Launch.DXE:
+            return [
+                GuidHob(_REGION_GUID, CommonRegion(RegionType.SUPERVISOR, *other).pack()),
+                GuidHob(_REGION_GUID, CommonRegion(RegionType.USER, *user).pack()),
+                GuidHob(_CORE_DATA_GUID, CoreData().pack()),
+            ]
+        return [
+            hob_for(SupervisorCommBuffer(*other, places.supervisor_status)),
+            hob_for(UserCommBuffer(*user, places.user_status)),
+        ]
 
     def _resource_hobs(self) -> list[ResourceHob]:
         description = self.description
@@ -271,7 +339,7 @@ class Platform:
             self.core = start_core(
                 self.machine, self.processor, hob_list, profile=self._profile, symbols_of=self._symbols_of
             )
-        except CoreError as error:
+        except LaunchError as error:
             self.core_failure = error
             return error.status
         self.core.supervisor.vendor = self.description.vendor
@@ -290,6 +358,8 @@ class Platform:
         if self.core is not None:
             self._write_save_states(trap)
             serve_mmi(self.core.supervisor, source)
+        elif isinstance(self.world, DxeLaunchWorld) and self.core_failure and self.core_failure.smi_set_up:
+            refuse_without_core(self.machine.memory, self.world.launcher.mailbox.address)
         return Status.SUCCESS
 
     def close(self) -> None:

@@ -1,0 +1,155 @@
+"""The world of today's launch: MmIplPei in PEI, MmDxeSupport and edk2's relays in DXE (boot-flow.md §2, §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from mmsupervisor.dxe.boot_services import DxeBootServices
+from mmsupervisor.dxe.communication import MmCommunication
+from mmsupervisor.dxe.hob_area import HobArea
+from mmsupervisor.dxe.memory_map import UefiMemoryMap
+from mmsupervisor.dxe.phases import PEI_LAUNCH_ORDER, Phase
+from mmsupervisor.dxe.support import MmDxeSupport, NewBuffers
+from mmsupervisor.dxe.world import PhaseError, World
+from mmsupervisor.ipl.communicate import Answer, Channel, communicate
+from mmsupervisor.ipl.interfaces import MmiTrigger
+from mmsupervisor.ipl.launcher import PeiLauncher
+from mmsupervisor.ipl.steps import PEI_RULE
+from mmsupervisor.machine.memory import PhysicalMemory
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.hob import GuidHob
+from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.supervisor_hobs import UserCommBuffer
+from mmsupervisor.unblock.driver import StandaloneMmUnblockMem
+
+_USER_HOB_GUID = known_guid("gMmCommBufferHobGuid")
+_END_OF_DXE_GUID = known_guid("gEfiEndOfDxeEventGroupGuid")
+_LOCK_GUID = known_guid("gEfiDxeMmReadyToLockProtocolGuid")
+_READY_TO_BOOT_GUID = known_guid("gEfiEventReadyToBootGuid")
+_EXIT_GUID = known_guid("gEfiEventExitBootServicesGuid")
+_SUPERVISOR_PROTOCOL_GUID = known_guid("gMmSupervisorCommunicationProtocolGuid")
+_UNBLOCK_PROTOCOL_GUID = known_guid("gMmSupervisorUnblockMemoryProtocolGuid")
+_COMMUNICATION_GUIDS = (
+    known_guid("gEfiMmCommunicationProtocolGuid"),
+    known_guid("gEfiMmCommunication2ProtocolGuid"),
+    known_guid("gEfiMmCommunication3ProtocolGuid"),
+)
+
+
+class PeiLaunchWorld(World):
+    """PEI launches the core.
+
+    Attributes:
+        support: The supervisor channel of DXE, from phase DXE on.
+        communication: The user channel of DXE, from phase DXE on.
+    """
+
+    def __init__(
+        self,
+        memory: PhysicalMemory,
+        launcher: PeiLauncher,
+        trigger: MmiTrigger,
+        hobs: HobArea,
+        *,
+        memory_map: UefiMemoryMap,
+        boot_services: DxeBootServices,
+        new_buffers: NewBuffers | None,
+        withheld: frozenset[Guid] = frozenset(),
+    ) -> None:
+        """Wire the world. ``new_buffers`` is None where the buffers were runtime memory from the start."""
+        super().__init__(hobs, memory_map=memory_map, boot_services=boot_services, withheld=withheld)
+        self._memory = memory
+        self._launcher = launcher
+        self._trigger = trigger
+        self._new_buffers = new_buffers
+        self.support: MmDxeSupport | None = None
+        self.communication: MmCommunication | None = None
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """All phases, in the order of this launch."""
+        return PEI_LAUNCH_ORDER
+
+    def _steps(self) -> Mapping[Phase, Callable[[], None]]:
+        return {
+            Phase.LAUNCHED: self._launch,
+            Phase.END_OF_PEI: self._end_of_pei,
+            Phase.DXE: self._enter_dxe,
+            Phase.END_OF_DXE: self._end_of_dxe,
+            Phase.READY_TO_LOCK: self._ready_to_lock,
+            Phase.READY_TO_BOOT: self._ready_to_boot,
+            Phase.EXIT_BOOT_SERVICES: self._exit_boot_services,
+        }
+
+    @property
+    def in_pei(self) -> bool:
+        """Whether modules of the present phase are PEIMs, and link PEI's libraries."""
+        return self.phase in (None, Phase.LAUNCHED, Phase.END_OF_PEI)
+
+    @property
+    def supervisor_ppi_installed(self) -> bool:
+        """Whether PEI has the supervisor's communication PPI."""
+        return self._launcher.published
+
+    def _launch(self) -> None:
+        self._require_dependencies(PeiLauncher.DEPEX, PEI_RULE)
+        self._launcher.launch()
+
+    def _end_of_pei(self) -> None:
+        self._launcher.end_of_pei()
+
+    def _enter_dxe(self) -> None:
+        support = MmDxeSupport(self._memory, self._launcher.supervisor_channel, self._trigger)
+        support.query_version()
+        user = self._launcher.user_channel
+        if user is not None and self._new_buffers is not None and support.move_buffers(user, self._new_buffers) == 0:
+            self._patch_user_hob(self._new_buffers)
+        self.support = support
+        self.supervisor_requests = support
+        self.unblock_driver = StandaloneMmUnblockMem(self.memory_map)
+        self.unblock_driver.channel = support
+        self.boot_services.install(_SUPERVISOR_PROTOCOL_GUID)
+        self.boot_services.install(_UNBLOCK_PROTOCOL_GUID)
+        hob = next(self._hobs.guid_hobs(_USER_HOB_GUID), None)
+        if hob is not None:
+            found = UserCommBuffer.parse(Reader(hob.data, "HOB gMmCommBufferHobGuid"))
+            channel = Channel(found.address, found.pages, found.status, supervisor=False)
+            self.communication = MmCommunication(self._memory, channel, self._trigger)
+            self.boot_services.install(*_COMMUNICATION_GUIDS)
+
+    def _patch_user_hob(self, new: NewBuffers) -> None:
+        """Let the DXE copy of the user's HOB name the new buffer; the supervisor's HOB keeps the old address."""
+        hob = next(self._hobs.guid_hobs(_USER_HOB_GUID))
+        body = UserCommBuffer.parse(Reader(hob.data, "HOB gMmCommBufferHobGuid"))
+        body = replace(body, address=new.user, status=new.user_status)
+        self._hobs.replace(hob, GuidHob(hob.name, body.pack()))
+
+    def _relay(self, guid: Guid, source: str) -> None:
+        if self.communication is not None:
+            self.communication.communicate(guid.raw + (1).to_bytes(8, "little") + bytes(1), source=source)
+
+    def _end_of_dxe(self) -> None:
+        self._relay(_END_OF_DXE_GUID, "relay: EndOfDxe")
+
+    def _ready_to_lock(self) -> None:
+        self._relay(_LOCK_GUID, "relay: ready to lock")
+        if self.support is not None:
+            self.support.lock()
+
+    def _ready_to_boot(self) -> None:
+        self._relay(_READY_TO_BOOT_GUID, "relay: ReadyToBoot")
+
+    def _exit_boot_services(self) -> None:
+        self._relay(_EXIT_GUID, "relay: ExitBootServices")
+        if self.support is not None:
+            self.support.exit_boot_services()
+
+    def _deliver(self, message: bytes, source: str) -> Answer:
+        if self.communication is not None:
+            return self.communication.communicate(message, source=source)
+        channel = self._launcher.user_channel
+        if channel is None or not self._launcher.published:
+            raise PhaseError("the user channel is not published")
+        return communicate(self._memory, channel, self._trigger, message, size=len(message), source=source)
