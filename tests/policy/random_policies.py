@@ -59,3 +59,39 @@ def random_policy(random: Random) -> Policy:
     if random.random() < 0.1:
         kinds.pop(0)
     return assemble(random_root(random, kind) for kind in kinds)
+
+
+def expressible_policy(random: Random) -> Policy:
+    """A policy that XML can express: with overlaps, words that mean nothing, and lists in any order."""
+    kinds = list(MAKERS)
+    random.shuffle(kinds)
+    return assemble(
+        PolicyRoot(
+            kind, random.randrange(2), tuple(_EXPRESSIBLE[kind](random) for _ in range(random.randrange(MOST_ENTRIES)))
+        )
+        for kind in kinds[: random.randrange(5)]
+    )
+
+
+MOST_ENTRIES = 6
+
+
+def _some_bits(random: Random, *choices: tuple[int, ...]) -> int:
+    return sum(random.choice(bits) for bits in choices)
+
+
+_READS, _WRITES, _EXECUTE, _STRICT = (0, 0x01, 0x10), (0, 0x02, 0x20), (0, 0x04), (0, 0x08)
+_EXPRESSIBLE = {
+    RootType.IO: lambda random: IoEntry(
+        random.randrange(0x10000), random.randrange(1, 0x10000), _some_bits(random, _READS, _WRITES, _EXECUTE, _STRICT)
+    ),
+    RootType.MSR: lambda random: MsrEntry(
+        random.randrange(1 << 32), random.randrange(1, 0x10000), _some_bits(random, _READS, _WRITES, _EXECUTE)
+    ),
+    RootType.INSTRUCTION: lambda random: InstructionEntry(
+        random.randrange(3), _some_bits(random, _READS, _WRITES, _EXECUTE)
+    ),
+    RootType.SAVE_STATE: lambda random: SaveStateEntry(
+        random.randrange(2), _some_bits(random, _READS, _WRITES), random.randrange(3)
+    ),
+}
