@@ -78,9 +78,12 @@ class PeiLauncher:
         self.user_channel: Channel | None = None
         self.published = False
         self.version = 0
+        self._first_trouble = ""
 
     def _note(self, step: int, what: str, status: int = Status.SUCCESS) -> None:
         self._log.emit(LaunchStep(step, what, status_name(status)))
+        if status & ERROR_BIT and not self._first_trouble:
+            self._first_trouble = f"step {step}: {what}"
 
     def launch(self) -> None:
         """Run all steps up to the publication of the PPIs.
@@ -182,7 +185,8 @@ class PeiLauncher:
             status = Status.SECURITY_VIOLATION
         self._note(14, f"version query: {self.version:#x}", status)
         if status & ERROR_BIT:
-            raise LaunchFailedError(14, status, "the core does not answer the version query")
+            cause = f"; {self._first_trouble}" if not self._first_trouble.startswith("step 14") else ""
+            raise LaunchFailedError(14, status, f"the core does not answer the version query{cause}")
 
     def _dispatch(self, *, usable: bool) -> None:
         answer = self.talk(self.supervisor_channel, _DISPATCH_GUID, bytes(1), "launcher: driver dispatch")
