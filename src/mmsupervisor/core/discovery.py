@@ -50,6 +50,8 @@ class Driver:
         volume: Address of its volume.
         scheduled: Whether it is or was in the queue.
         initialized: Whether it was loaded, or refused.
+        traditional: Whether it is a traditional driver, which a relaxation lets in.
+        apriori: Whether an a-priori file names it, so that its expression does not matter.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Driver:
     volume: int
     scheduled: bool = False
     initialized: bool = False
+    traditional: bool = False
+    apriori: bool = False
 
 
 @dataclass(slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.core.discovery import Discovery, Driver
 from mmsupervisor.core.errors import CoreError
-from mmsupervisor.core.events import DriverLoaded, DriverRefused, DriverReturned
-from mmsupervisor.core.findings import make_finding
+from mmsupervisor.core.events import DriverLoaded, DriverRefused, DriverRemoved, DriverReturned
+from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
 from mmsupervisor.core.image_loader import LoadedImage, load_driver, refuse, unload
 from mmsupervisor.core.modules import BROKER_GUID, Symbols
 from mmsupervisor.core.supervisor import Supervisor
@@ -28,6 +29,7 @@ class Dispatcher:
     Attributes:
         drivers: The discovered list.
         results: What each started driver returned, by name, in order of start.
+        removed: The findings by which drivers were removed under a relaxation, by name.
         requested: Whether a driver may still have to run.
     """
 
@@ -37,6 +39,7 @@ class Dispatcher:
         self._symbols_of = symbols_of
         self.drivers = found.drivers
         self.results: dict[str, int] = {}
+        self.removed: dict[str, Finding] = {}
         self.requested = bool(found.drivers)
         self._queue: deque[Driver] = deque()
         self._running = False
@@ -70,10 +73,20 @@ class Dispatcher:
         """Queue every driver whose dependency expression is true now, before any of them runs."""
         scheduled = False
         for driver in self.drivers:
-            if not driver.scheduled and evaluate(driver.depex, self._supervisor.protocols.has).value:
+            if not driver.scheduled and self._is_ready(driver):
                 self._queue_with_neighbours(driver)
                 scheduled = True
         return scheduled
+
+    def _is_ready(self, driver: Driver) -> bool:
+        """Whether a driver's expression is true now; a traditional one's looks into DXE's database too."""
+        has = self._supervisor.protocols.has
+        if not driver.traditional:
+            return evaluate(driver.depex, has).value
+        outside = self._supervisor.relaxations.outside
+        if outside is None or not outside.ready or not has(_READY_GUID):
+            return False
+        return driver.apriori or evaluate(driver.depex, lambda guid: has(guid) or outside.has_protocol(guid)).value
 
     def _queue_with_neighbours(self, driver: Driver) -> None:
         """Queue the drivers that want to run before one, then it, then those that want to run after it."""
@@ -108,13 +121,42 @@ class Dispatcher:
         if driver.guid != BROKER_GUID and not supervisor.protocols.has(_READY_GUID):
             detail = "starts before the broker is ready, with whatever system table there is"
             supervisor.report(make_finding("MM-2005", detail, subject=driver.name, rule="boot-flow.md §6.3"))
-        module = loaded.module
-        table = supervisor.jumps.user_table
-        status = supervisor.ring3.call(module.entry, (module.handle, table), 0)
+        status = self._enter(driver, loaded)
+        if status is None:
+            return
         self.results[driver.name] = status
         supervisor.log.emit(DriverReturned(driver.name, status_name(status)))
         if status & ERROR_BIT:
             self._undo(driver, loaded, status)
+
+    def _enter(self, driver: Driver, loaded: LoadedImage) -> int | None:
+        """Call an entry point and return its status; None if it broke a rule and was removed for that."""
+        supervisor = self._supervisor
+        module, outside = loaded.module, supervisor.relaxations.outside
+        if not driver.traditional or outside is None:
+            return supervisor.ring3.call(module.entry, (module.handle, supervisor.jumps.user_table), 0)
+        supervisor.removable = supervisor.relaxations.permits(Relaxation.DRIVER_REMOVAL)
+        try:
+            return supervisor.ring3.call(module.entry, outside.enter(module), 0)
+        except SystemStopError as error:
+            if not supervisor.removable:
+                raise
+            self._remove(driver, loaded, error.finding)
+            return None
+        finally:
+            supervisor.removable = False
+
+    def _remove(self, driver: Driver, loaded: LoadedImage, finding: Finding) -> None:
+        """Take a driver out, with its handlers. Protocols and notifications that it installed stay."""
+        supervisor, module = self._supervisor, loaded.module
+        for handler in supervisor.handlers.all():
+            if module.base <= handler.routine < module.base + module.size:
+                supervisor.handlers.unregister(handler.handle, user=True)
+        self.removed[driver.name] = finding
+        supervisor.relaxations.note(
+            supervisor.log, Relaxation.DRIVER_REMOVAL, finding.place or module.place(module.entry), str(finding)
+        )
+        supervisor.log.emit(DriverRemoved(driver.name, finding.kind.number))
 
     def _load(self, driver: Driver) -> LoadedImage | None:
         """Load a driver; a refused one counts as initialized and is never tried again."""
@@ -132,6 +174,7 @@ class Dispatcher:
             refuse(supervisor, driver.name, error)
             return None
         module = loaded.module
+        module.traditional = driver.traditional
         supervisor.modules.add(module)
         module.handle = supervisor.protocols.install(_LOADED_IMAGE_GUID)
         entry = module.entry - module.base

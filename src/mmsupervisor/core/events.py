@@ -310,3 +310,45 @@ class SystemReset(Event):
     kind: ClassVar[str] = "reset"
     how: str
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelaxationUsed(Event):
+    """A relaxation was used at this place for the first time; later uses are counted only.
+
+    Attributes:
+        relaxation: Its name.
+        detail: What was done.
+    """
+
+    kind: ClassVar[str] = "relaxed"
+    relaxation: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDenialPassed(Event):
+    """Under a relaxation something was done that the policy denies, at this place for the first time.
+
+    Attributes:
+        detail: What was done.
+        rule: The rule that denies it.
+    """
+
+    kind: ClassVar[str] = "would-be-denied"
+    detail: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriverRemoved(Event):
+    """Under a relaxation a driver that broke a rule was removed, where on the device the system would reset.
+
+    Attributes:
+        name: The driver.
+        cause: Number of the finding.
+    """
+
+    kind: ClassVar[str] = "driver-removed"
+    name: str
+    cause: str

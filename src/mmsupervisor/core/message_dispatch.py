@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.events import MmiBegan
 from mmsupervisor.core.findings import make_finding
@@ -99,6 +100,34 @@ def _call_user(supervisor: Supervisor, handler: MmiHandler, buffer: int, size_po
     return supervisor.ring3.call(supervisor.jumps.central, arguments, 0, target=handler.routine)
 
 
+def _call_with_message(supervisor: Supervisor, handler: MmiHandler, message: InternalMessage) -> int:
+    """Call a handler with the copy of a message in MMRAM; a relaxation gives traditional ones the original."""
+    module = supervisor.modules.find(handler.routine)
+    relaxed = supervisor.relaxations.permits(Relaxation.EXTERNAL_COMM_BUFFER)
+    if module is None or not module.traditional or not relaxed:
+        return _call_user(supervisor, handler, supervisor.user.internal + message.header, supervisor.shared_page)
+    supervisor.relaxations.note(
+        supervisor.log,
+        Relaxation.EXTERNAL_COMM_BUFFER,
+        module.place(handler.routine),
+        f"message {message.guid.label} is given outside MMRAM",
+    )
+    return _call_outside(supervisor, handler, message)
+
+
+def _call_outside(supervisor: Supervisor, handler: MmiHandler, message: InternalMessage) -> int:
+    """Open the external buffer to ring 3 while a handler works in it, and let the internal copy follow."""
+    memory, channel = supervisor.memory, supervisor.user
+    write_outside(supervisor, channel.external, memory.read(channel.internal, channel.size))
+    memory.clear_attributes(channel.external, channel.size, Attribute.SP)
+    try:
+        status = _call_user(supervisor, handler, channel.external + message.header, supervisor.shared_page)
+    finally:
+        memory.set_attributes(channel.external, channel.size, Attribute.SP)
+    memory.write(channel.internal, read_outside(supervisor, channel.external, channel.size))
+    return status
+
+
 def run_root_handlers(supervisor: Supervisor) -> int:
     """Call the root handlers of ring 3 and return their combined status."""
     return supervisor.handlers.manage(None, user=True, call=lambda handler: _call_user(supervisor, handler, 0, 0))
@@ -121,7 +150,7 @@ def dispatch_to_user(supervisor: Supervisor, source: str, message: InternalMessa
     result = supervisor.handlers.manage(
         message.guid,
         user=_owner(supervisor, buffer, message.payload),
-        call=lambda handler: _call_user(supervisor, handler, buffer, supervisor.shared_page),
+        call=lambda handler: _call_with_message(supervisor, handler, message),
     )
     size = memory.read_u64(supervisor.shared_page) + message.header
     if size >= _LIMIT:

@@ -50,6 +50,7 @@ class Module:
         entry: Address of its entry point.
         handle: The ImageHandle that ring 3 is given.
         symbols: Names in it.
+        traditional: Whether it is a traditional driver, which a relaxation lets in.
     """
 
     name: str
@@ -59,11 +60,16 @@ class Module:
     entry: int
     handle: int = 0
     symbols: Symbols = field(default_factory=Symbols)
+    traditional: bool = False
+    _places: dict[int, Place] = field(default_factory=dict, repr=False)
 
     def place(self, address: int) -> Place:
-        """Describe an address in this image."""
-        offset = address - self.base
-        return Place(self.name, address, offset, self.symbols.name_of(offset))
+        """Describe an address in this image. Descriptions are kept: a driver makes its calls from few places."""
+        known = self._places.get(address)
+        if known is None:
+            offset = address - self.base
+            known = self._places[address] = Place(self.name, address, offset, self.symbols.name_of(offset))
+        return known
 
 
 class ModuleList:
@@ -76,6 +82,7 @@ class ModuleList:
     def __init__(self) -> None:
         """Begin with none."""
         self.modules: list[Module] = []
+        self._last: Module | None = None
 
     def add(self, module: Module) -> None:
         """Record a loaded image."""
@@ -84,11 +91,16 @@ class ModuleList:
     def remove(self, module: Module) -> None:
         """Forget an image whose pages were freed."""
         self.modules.remove(module)
+        self._last = None
 
     def find(self, address: int) -> Module | None:
         """Return the image that holds an address."""
+        last = self._last
+        if last is not None and last.base <= address < last.base + last.size:
+            return last  # where ring 3 was the last time, as a rule
         for module in self.modules:
             if module.base <= address < module.base + module.size:
+                self._last = module
                 return module
         return None
 

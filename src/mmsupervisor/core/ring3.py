@@ -163,15 +163,14 @@ class Ring3:
         """Let events and findings belong to the code at an address, or to the driver for which the broker runs it."""
         supervisor = self._supervisor
         supervisor.rip = rip
-        module = supervisor.modules.find(rip)
-        if module is not None and module.guid == BROKER_GUID and self._owner not in (None, module):
+        owner, module = self._owner, supervisor.modules.find(rip)
+        if module is not owner and module is not None and owner is not None and module.guid == BROKER_GUID:
             caller = self._find_caller(rsp)
             if caller:
-                module, rip = self._owner, caller
-        driver = self._owner.name if self._owner else ""
-        supervisor.place = module.place(rip) if module else Place(driver, rip)
-        supervisor.log.driver = supervisor.place.driver
-        supervisor.log.offset = supervisor.place.offset
+                module, rip = owner, caller
+        place = module.place(rip) if module is not None else Place(owner.name if owner else "", rip)
+        supervisor.place = place
+        supervisor.log.driver, supervisor.log.offset = place.driver, place.offset
 
     def _find_caller(self, rsp: int) -> int:
         """Return the first address on the stack that lies in the owner's image and follows a call, or 0.

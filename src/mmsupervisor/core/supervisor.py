@@ -19,6 +19,7 @@ from mmsupervisor.core.mmram import Mmram
 from mmsupervisor.core.modules import ModuleList
 from mmsupervisor.core.pages import PageServices, SupervisorPool
 from mmsupervisor.core.protocols import ProtocolDatabase
+from mmsupervisor.core.relaxations import Relaxations
 from mmsupervisor.core.unblocked import UnblockedList
 from mmsupervisor.machine.events import EventLog
 from mmsupervisor.machine.memory import PhysicalMemory
@@ -247,6 +248,8 @@ class Supervisor:
         machine: What it runs on.
         processor: The ring-3 processor.
         profile: Which generation of the reference it reproduces.
+        relaxations: What strictness is loosened; nothing by default.
+        removable: Whether what breaks a rule now is a driver that a relaxation lets be removed.
         mmram: The MMRAM ranges.
         pages: Page services.
         pool: Supervisor pool.
@@ -272,6 +275,7 @@ class Supervisor:
         lock_time_handlers: Supervisor handlers that ready to lock unregisters.
         hob_list: Address of the read-only HOB copy, or 0.
         configuration: The supervisor's configuration tables.
+        visible_tables: Address of the page where a relaxation shows them to ring 3, or 0.
         save_state_request: The global holder.
         profile_request: Half a handler-profile call, or None.
         profile_records: The handler profile.
@@ -292,6 +296,8 @@ class Supervisor:
         self.machine = machine
         self.processor = processor
         self.profile = profile
+        self.relaxations = Relaxations()
+        self.removable = False
         self.mmram = mmram
         self.pages = PageServices(machine.memory, mmram)
         self.pool = SupervisorPool(self.pages)
@@ -317,6 +323,7 @@ class Supervisor:
         self.lock_time_handlers: list[MmiHandler] = []
         self.hob_list = 0
         self.configuration: dict[Guid, int] = {}
+        self.visible_tables = 0
         self.save_state_request = SaveStateRequest()
         self.profile_request: ProfileRequest | None = None
         self.profile_records: list[ProfileRecord] = []
@@ -353,12 +360,16 @@ class Supervisor:
     def die(self, finding: Finding, how: str = "warm") -> SystemStopError:
         """Record the finding that ends the system and return the error to raise.
 
+        While :attr:`removable` is set, the finding ends a driver only, and the dispatcher removes it.
+
         Args:
             finding: Why.
             how: The reset that follows, ``warm`` or ``cold``.
         """
         self.findings.append(finding)
-        self._emit(finding, fatal=True)
+        self._emit(finding, fatal=not self.removable)
+        if self.removable:
+            return SystemStopError(finding)
         if self.stop is None:
             self.stop = finding
             self.stopped_cpu = self.current_cpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.gate import Service
@@ -17,18 +18,21 @@ _ADDRESS_LIMIT = 1 << 64
 def _allocate_pages(supervisor: Supervisor, kind: int, memory_type: int, pages: int) -> int:
     if supervisor.current_cpu != 0:
         raise CoreError(Status.ACCESS_DENIED, "called on an application processor")
-    if memory_type == PageType.RUNTIME_SERVICES_CODE:
+    code = memory_type == PageType.RUNTIME_SERVICES_CODE
+    if code and not supervisor.relaxations.permits(Relaxation.CODE_PAGES):
         raise CoreError(Status.UNSUPPORTED, "ring 3 cannot allocate RuntimeServicesCode")
-    if memory_type != PageType.RUNTIME_SERVICES_DATA:
+    if not code and memory_type != PageType.RUNTIME_SERVICES_DATA:
         raise CoreError(Status.INVALID_PARAMETER, f"memory type {memory_type} is not RuntimeServicesData (6)")
     if pages << 12 >= _ADDRESS_LIMIT:
         raise CoreError(Status.OUT_OF_RESOURCES, f"{pages:#x} pages are more than there is")
     if kind in (AllocateType.MAX_ADDRESS, AllocateType.ADDRESS):
         supervisor.reference_bug("syscall-abi.md §11.2", "the address that the caller wants is never passed on")
     module = supervisor.log.driver or "ring 3"
-    return supervisor.pages.allocate(
-        pages, PageType.RUNTIME_SERVICES_DATA, Owner.USER, f"ring-3 data, allocated by {module}", kind=kind
-    )
+    if code:
+        detail = f"{pages} pages that are writable and executable"
+        supervisor.relaxations.note(supervisor.log, Relaxation.CODE_PAGES, supervisor.place, detail)
+    use = f"ring-3 {'code' if code else 'data'}, allocated by {module}"
+    return supervisor.pages.allocate(pages, PageType(memory_type), Owner.USER, use, kind=kind)
 
 
 def _free_pages(supervisor: Supervisor, address: int, pages: int, _a3: int) -> int:

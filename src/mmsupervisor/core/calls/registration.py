@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.abi.system_calls import CallNumber
+from mmsupervisor.core.configuration_tables import publish_configuration_tables
 from mmsupervisor.core.entry_context import write_entry_context
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.gate import Service
@@ -27,6 +29,7 @@ def _register_jumps(supervisor: Supervisor, central: int, ap: int, _a3: int) -> 
 def _set_table(supervisor: Supervisor, table: int, _a2: int, _a3: int) -> int:
     supervisor.jumps.user_table = table
     write_entry_context(supervisor)
+    publish_configuration_tables(supervisor)
     return 0
 
 
@@ -36,7 +39,12 @@ def _register_error_report(supervisor: Supervisor, function: int, _a2: int, _a3:
 
 
 def _install_configuration_table(supervisor: Supervisor, guid: int, table: int, _size: int) -> int:
-    supervisor.configuration[_guid(supervisor, guid)] = table
+    name = _guid(supervisor, guid)
+    supervisor.configuration[name] = table
+    if supervisor.relaxations.permits(Relaxation.CONFIGURATION_TABLES):
+        publish_configuration_tables(supervisor)
+        detail = f"table {name.label} is visible in ring 3's system table"
+        supervisor.relaxations.note(supervisor.log, Relaxation.CONFIGURATION_TABLES, supervisor.place, detail)
     return 0
 
 

@@ -1,0 +1,57 @@
+"""Traditional SMM drivers: found and scheduled as the PI SMM core does, under the relaxation "traditional entry".
+
+Source: PI 1.8 vol. 4 §1.4 (SMM driver dispatch: a-priori file, dependency expressions over both databases).
+"""
+
+from __future__ import annotations
+
+from mmsupervisor.core.discovery import Driver
+from mmsupervisor.core.events import DriverFound
+from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.core.volume_scan import FREEFORM, SECTION_MM_DEPEX, SECTION_PE32, SECTION_RAW, ScannedFile, scan_files
+from mmsupervisor.machine.events import Hex
+from mmsupervisor.pi.depex import TRUE, encode, parse_depex
+from mmsupervisor.pi.guid import GUID_SIZE, Guid
+from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.hob import VolumeHob
+from mmsupervisor.pi.reader import Reader
+
+TRADITIONAL_TYPES = (0x0A, 0x0C)
+"""File types MM and combined MM and DXE (PI 1.8 vol. 3 §2.1.4.1)."""
+
+_APRIORI_GUID = known_guid("gAprioriGuid")
+
+
+def discover_traditional(supervisor: Supervisor, volumes: list[VolumeHob]) -> list[Driver]:
+    """Return the traditional drivers of all volumes with a HOB, in the order in which they are tried.
+
+    Those that an a-priori file of their volume names come first and are started whatever their expression says.
+    """
+    found: list[Driver] = []
+    for hob in volumes:
+        if supervisor.mmram.touches(hob.base, hob.length):
+            continue
+        files = list(scan_files(supervisor.memory.read(hob.base, hob.length)))
+        drivers = [_driver(supervisor, file, hob.base) for file in files if file.type in TRADITIONAL_TYPES]
+        found += _by_apriori(drivers, files)
+    return found
+
+
+def _driver(supervisor: Supervisor, file: ScannedFile, volume: int) -> Driver:
+    section = file.section(SECTION_MM_DEPEX)
+    depex = parse_depex(Reader(encode(TRUE) if section is None else section, f"{file.name} DEPEX"))
+    supervisor.log.emit(DriverFound(file.name, file.guid.label, Hex(volume), Hex(volume + file.offset)))
+    return Driver(file.name, file.guid, file.section(SECTION_PE32), depex, volume, traditional=True)
+
+
+def _by_apriori(drivers: list[Driver], files: list[ScannedFile]) -> list[Driver]:
+    file = next((item for item in files if item.type == FREEFORM and item.guid == _APRIORI_GUID), None)
+    raw = file.section(SECTION_RAW) if file else None
+    if not raw:
+        return drivers
+    wanted = [Guid(raw[at : at + GUID_SIZE]) for at in range(0, len(raw) - GUID_SIZE + 1, GUID_SIZE)]
+    known = {driver.guid: driver for driver in drivers}
+    first = [known[guid] for guid in dict.fromkeys(wanted) if guid in known]
+    for driver in first:
+        driver.apriori = True
+    return first + [driver for driver in drivers if not driver.apriori]
