@@ -10,11 +10,9 @@ import pytest
 
 from mmsupervisor import prebuilt
 from mmsupervisor.cli.exit_codes import ExitCode
-from mmsupervisor.cli.session_input import PHASES, PROCESSOR_NAMES
-from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.cli.session_input import PHASES
 from mmsupervisor.policy.blob import write_blob
 from mmsupervisor.policy.defaults import default_policy
-from mmsupervisor.processor.select import PROCESSORS
 from tests.cli.running import mmsup
 from tests.cli.sessions import ECHO, ECHO_ME, OFFENDER, STATUS, offence, run, write_driver
 
@@ -119,11 +117,6 @@ def test_nothing_is_sent_to_a_dead_system(here: Path) -> None:
 
 
 # Options
-
-
-def test_names_of_phases_and_processors_are_those_there_are() -> None:
-    assert list(PHASES) == [phase.value for phase in Phase]
-    assert ("auto", *PROCESSORS) == PROCESSOR_NAMES
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.pi.container import InputError
 from mmsupervisor.pi.errors import LimitError
 from mmsupervisor.pi.guid import Guid, GuidSyntaxError
 from mmsupervisor.pi.limits import DEFAULT_LIMITS, MIB
+from mmsupervisor.processor.select import PROCESSORS
 
 if TYPE_CHECKING:
     from mmsupervisor.platform.description import PlatformDescription
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PHASES = ("launched", "end-of-pei", "dxe", "end-of-dxe", "ready-to-lock", "ready-to-boot", "exit-boot-services")
-"""Names of the phases; a test compares them with :class:`mmsupervisor.dxe.phases.Phase`."""
+PHASES = tuple(phase.value for phase in Phase)
+"""Names of the phases, in a device's order."""
 
-PROCESSOR_NAMES = ("auto", "unicorn")
-"""Names of the processors; a test compares them with :data:`mmsupervisor.processor.select.PROCESSORS`."""
+PROCESSOR_NAMES = ("auto", *PROCESSORS)
+"""Names of the processors."""
 
 MOST_CPUS = 64
 """CPUs whose SMI entry code and save states fit into MMRAM with room to spare."""
@@ -67,7 +69,14 @@ def data_argument(text: str) -> MessageData:
 
 
 _OPTIONS = (
-    click.option("--until", type=click.Choice(PHASES), default="ready-to-boot", show_default=True, help="Go that far."),
+    click.option(
+        "--until",
+        metavar="PHASE",
+        type=click.Choice(PHASES),
+        default="ready-to-boot",
+        show_default=True,
+        help=f"Go that far: {', '.join(PHASES)}.",
+    ),
     click.option("--cpus", type=click.IntRange(1, MOST_CPUS), default=4, show_default=True, help="Number of CPUs."),
     click.option(
         "--processor",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmsupervisor.core.errors import CoreError
-from mmsupervisor.machine.memory import ATTRIBUTES, PAGE_MASK, PAGE_SIZE, Attribute, PhysicalMemory
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Attribute, PhysicalMemory
 from mmsupervisor.pi.status import Status
 
 _INT64_MAX = (1 << 63) - 1
@@ -26,10 +26,11 @@ def range_attributes(memory: PhysicalMemory, base: int, length: int) -> Attribut
         raise CoreError(Status.INVALID_PARAMETER, f"range at {base:#x} has {length:#x} bytes")
     if base + length > memory.pages.limit:
         raise CoreError(Status.UNSUPPORTED, f"range {base:#x} + {length:#x} has no page-table entry")
-    found = {piece.value.attributes & ATTRIBUTES for piece in memory.slice(base, length)}
-    if len(found) != 1:
+    pieces = memory.slice(base, length)
+    attributes = next(pieces).value.attributes
+    if any(piece.value.attributes != attributes for piece in pieces):
         raise CoreError(Status.NO_MAPPING, f"pages of {base:#x} + {length:#x} have different attributes")
-    return found.pop()
+    return attributes
 
 
 def is_user_range(memory: PhysicalMemory, address: int, size: int) -> bool:
