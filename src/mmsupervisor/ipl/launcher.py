@@ -14,7 +14,7 @@ from mmsupervisor.ipl.communicate import Answer, Channel, communicate
 from mmsupervisor.ipl.interfaces import CoreEntry, CoreImage, HobStore, MmAccess, MmiTrigger
 from mmsupervisor.ipl.steps import CorePlaced, LaunchFailedError, LaunchStep, choose_range
 from mmsupervisor.machine.events import EventLog, Hex
-from mmsupervisor.machine.memory import PAGE_SIZE, PhysicalMemory
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, PhysicalMemory
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
@@ -154,12 +154,13 @@ class PeiLauncher:
         ranges = MmramBlock.parse(Reader(hob.data, "HOB gEfiSmmSmramMemoryGuid")).descriptors
         size = pages_for(core.size + core.alignment) * PAGE_SIZE
         index = choose_range(ranges, below_4_gib=True)
-        if index is None or ranges[index].physical_size <= size:
+        if index is None or ranges[index].physical_size <= size or ranges[index].physical_size & PAGE_MASK:
             raise LaunchFailedError(8, Status.OUT_OF_RESOURCES, "no region for the core: the launcher loops for ever")
         region = ranges[index]
         rest = replace(region, physical_size=region.physical_size - size)
         start = region.physical_start + rest.physical_size
-        taken = MmramDescriptor(start, start, size, region.region_state | MmramState.ALLOCATED)
+        cpu_start = region.cpu_start + rest.physical_size
+        taken = MmramDescriptor(start, cpu_start, size, region.region_state | MmramState.ALLOCATED)
         descriptors = (*ranges[:index], rest, *ranges[index + 1 :], taken)
         self._hobs.forget(_SMRAM_GUID)
         self._hobs.append(hob_for(MmramBlock(descriptors), _SMRAM_GUID))
