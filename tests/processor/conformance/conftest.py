@@ -8,7 +8,7 @@ import pytest
 
 from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.interface import ProcessorOptions
-from mmsupervisor.processor.select import PROCESSORS, make_processor
+from mmsupervisor.processor.select import PROCESSORS, make_processor, probe_one
 from tests.processor.conformance.machine import Bench
 
 MakeBench = Callable[..., Bench]
@@ -17,6 +17,9 @@ MakeBench = Callable[..., Bench]
 @pytest.fixture(params=PROCESSORS)
 def make_bench(request: pytest.FixtureRequest) -> Iterator[MakeBench]:
     """Return a function that makes a bench with given options."""
+    found = probe_one(request.param)
+    if not found.is_available:
+        pytest.skip(found.reason)
     made: list[Bench] = []
 
     def make(options: ProcessorOptions | None = None) -> Bench:

@@ -104,7 +104,7 @@ OPERANDS = [
     ("xlat", "d7", "rbx", 0, READ),
     ("fxsave", "0fae07", "rdi", 0, WRITE),
     ("movups store", "0f1107", "rdi", 0, WRITE),
-    ("cmpxchg16b", "480fc70f", "rdi", 0, READ),
+    ("lock cmpxchg16b", "f0480fc70f", "rdi", 0, WRITE),
     ("jump through memory", "ff27", "rdi", 0, READ),
     ("fld", "dd07", "rdi", 0, READ),
     ("enter", "c8080000", "rsp", 8, WRITE),

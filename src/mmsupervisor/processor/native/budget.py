@@ -1,0 +1,88 @@
+"""The budget of an entry: exits are counted, and what runs between them is timed at a stated rate.
+
+Time is that of the stub on the host's processor, as the kernel measures it. It is not exact: a crossing takes some of
+it, and so do the host's own affairs. What is short is therefore not charged at all.
+"""
+
+from __future__ import annotations
+
+EXIT_COST = 2
+"""Instructions that each exit counts for."""
+
+RATE = 1
+"""Instructions that each nanosecond of processor time counts for."""
+
+CROSSING = 30_000
+"""Nanoseconds that a crossing may take uncharged: most of it is the kernel's."""
+
+SHORTEST = 300_000
+"""Nanoseconds that every entry is given, however small its budget: less cannot be told from noise."""
+
+LONGEST = 100_000_000
+"""Nanoseconds after which the processor time is looked at at the latest."""
+
+NEARLY_SPENT = 5_000_000
+"""Nanoseconds: the scheduler may take that long to let the supervisor run again beside ring 3."""
+
+
+class Budget:
+    """What an entry may still use.
+
+    Attributes:
+        is_bounded: Whether there is a bound at all.
+    """
+
+    __slots__ = ("_base", "_exits", "_instructions", "_nanoseconds", "_total", "is_bounded")
+
+    def __init__(self, instructions: int) -> None:
+        """Begin with the whole; 0 is no bound."""
+        self._total = instructions
+        self.is_bounded = instructions > 0
+        self._exits = 0
+        self._base = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew."""
+        self._instructions = self._total
+        self._nanoseconds = max(self._total // RATE, SHORTEST)
+
+    def save(self) -> tuple[int, int]:
+        """Return what is left, for :meth:`restore`."""
+        return self._instructions, self._nanoseconds
+
+    def restore(self, saved: tuple[int, int]) -> None:
+        """Go on with what was left."""
+        self._instructions, self._nanoseconds = saved
+
+    def count_exit(self) -> None:
+        """Count one exit."""
+        self._instructions -= EXIT_COST
+        self._exits += 1
+
+    def start_clock(self, cpu_time: int) -> None:
+        """Measure from here on, given the stub's processor time."""
+        self._base = cpu_time
+        self._exits = 0
+
+    def look_at(self, cpu_time: int) -> None:
+        """Charge the time since the last look but for what the crossings took, given the stub's processor time."""
+        used = cpu_time - self._base - (self._exits + 1) * CROSSING
+        if used > 0:
+            self._nanoseconds -= used
+            self.start_clock(cpu_time - CROSSING)  # the crossing under way has had its share
+
+    @property
+    def slice(self) -> int:
+        """How many nanoseconds ring 3 may run before somebody looks."""
+        return min(max(self._nanoseconds, SHORTEST), LONGEST) if self.is_bounded else LONGEST
+
+    @property
+    def is_nearly_spent(self) -> bool:
+        """Whether so little time is left that only a timer in the stub is prompt enough."""
+        return self.is_bounded and self._nanoseconds < NEARLY_SPENT
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is left."""
+        return self.is_bounded and (self._instructions <= 0 or self._nanoseconds <= 0)

@@ -1,0 +1,131 @@
+"""The registers of ring 3 as the kernel leaves them in the stub's signal frame, and takes them from there again."""
+
+from __future__ import annotations
+
+import struct
+
+from mmsupervisor.processor.instructions import MASK64
+from mmsupervisor.processor.interface import Registers
+from mmsupervisor.processor.native.layout import (
+    FLAGS,
+    FPSTATE,
+    FRAME_WORDS,
+    FRAMES,
+    R8,
+    SEGMENTS,
+    SIGNAL_MASK,
+    UC_FLAGS,
+    UC_STACK,
+    USER_SEGMENTS,
+    XSTATE_BITMAP,
+)
+
+_GENERAL = struct.Struct("<18Q")
+_ORDER = (
+    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
+    *("rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip"),
+)
+_FIRST = R8 * 8
+_INITIAL_CONTROL_WORD, _INITIAL_MXCSR = 0x37F, 0x1F80
+_MXCSR_AT, _XMM_AT = 24, 160
+_SSE = 2
+
+INTERRUPT_FLAG, RESUME_FLAG = 0x200, 0x1_0000
+
+_HOST_FLAGS = INTERRUPT_FLAG | RESUME_FLAG
+"""Set by the host; an MMI runs with interrupts off, and the resume flag is no state of the code's."""
+
+CODE_SEGMENT_MASK = 0xFFFF
+
+
+class Frame:
+    """A view of the stub's signal frame.
+
+    Attributes:
+        words: The frame from its ``ucontext`` on, as 64-bit words; indexes are in ``layout``.
+    """
+
+    def __init__(self, frames: memoryview, offset: int) -> None:
+        """Look at the frame that lies at ``offset``; it must be the first one, with a fresh x87 and SSE state."""
+        self._bytes = frames[offset:]
+        self.words = self._bytes[: FRAME_WORDS * 8].cast("Q")
+        self._state = self.words[FPSTATE] - FRAMES - offset
+        self._fixed = self._read_fixed()
+        self._make_initial_state()
+        self._fresh = bytes(self._bytes)
+
+    def _make_initial_state(self) -> None:
+        state = self._state
+        struct.pack_into("<H", self._bytes, state, _INITIAL_CONTROL_WORD)
+        struct.pack_into("<I", self._bytes, state + _MXCSR_AT, _INITIAL_MXCSR)
+        struct.pack_into("<Q", self._bytes, state + XSTATE_BITMAP, 0)  # no component differs from its initial state
+
+    def _read_fixed(self) -> tuple[int, ...]:
+        words = self.words
+        return (words[UC_FLAGS], *words[UC_STACK : UC_STACK + 3].tolist(), words[FPSTATE])
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether what the kernel alone decides is as it was, and the code was in 64-bit mode."""
+        words = self.words
+        return words[SEGMENTS] == USER_SEGMENTS and words[SIGNAL_MASK] == 0 and self._read_fixed() == self._fixed
+
+    def begin(self, rip: int, rsp: int, rax: int, r15: int, arguments: tuple[int, int, int, int]) -> None:
+        """Become the frame of a fresh entry."""
+        self._bytes[:] = self._fresh
+        rcx, rdx, r8, r9 = arguments
+        flags = 2 | INTERRUPT_FLAG
+        _GENERAL.pack_into(self._bytes, _FIRST, r8, r9, 0, 0, 0, 0, 0, r15, 0, 0, 0, 0, rdx, rax, rcx, rsp, rip, flags)
+
+    def registers(self) -> Registers:
+        """Return the general registers."""
+        r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, flags = _GENERAL.unpack_from(
+            self._bytes, _FIRST
+        )
+        flags &= ~_HOST_FLAGS
+        return Registers(rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15, rip, flags)
+
+    def load(self, registers: Registers) -> None:
+        """Set the general registers."""
+        values = [getattr(registers, name) & MASK64 for name in _ORDER]
+        flags = registers.rflags & ~RESUME_FLAG | INTERRUPT_FLAG | 2
+        _GENERAL.pack_into(self._bytes, _FIRST, *values, flags & MASK64)
+
+    def save(self) -> bytes:
+        """Return everything, the x87 and SSE state included."""
+        return bytes(self._bytes)
+
+    def restore(self, saved: bytes) -> None:
+        """Become what :meth:`save` returned."""
+        self._bytes[:] = saved
+
+    @property
+    def flags(self) -> int:
+        """The flags register as ring 3 is to see it."""
+        return int(self.words[FLAGS]) & ~_HOST_FLAGS
+
+    # SSE registers
+
+    def _bitmap(self) -> int:
+        return int.from_bytes(self._bytes[self._state + XSTATE_BITMAP : self._state + XSTATE_BITMAP + 8], "little")
+
+    def read_vector(self, index: int) -> int:
+        """Return the 128 bits of XMM register ``index``."""
+        if not self._bitmap() & _SSE:
+            return 0
+        at = self._state + _XMM_AT + 16 * index
+        return int.from_bytes(self._bytes[at : at + 16], "little")
+
+    def write_vector(self, index: int, value: int) -> None:
+        """Set the 128 bits of XMM register ``index``."""
+        bitmap = self._bitmap()
+        first = self._state + _XMM_AT
+        if not bitmap & _SSE:
+            self._bytes[first : first + 256] = bytes(256)
+            struct.pack_into("<Q", self._bytes, self._state + XSTATE_BITMAP, bitmap | _SSE)
+        self._bytes[first + 16 * index : first + 16 * index + 16] = value.to_bytes(16, "little")
+
+    def release(self) -> None:
+        """Let go of the memory."""
+        self.words.release()
+        self._bytes.release()

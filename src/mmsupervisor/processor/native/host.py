@@ -1,0 +1,27 @@
+"""What this host allows: read from /proc, without trying anything."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_DEFAULT_LOWEST = 0x1_0000
+
+
+def lowest_address() -> int:
+    """Return the lowest address that an ordinary process may map; the page of address 0 is never one."""
+    lowest = _DEFAULT_LOWEST
+    with suppress(OSError, ValueError):
+        lowest = int(Path("/proc/sys/vm/mmap_min_addr").read_text())
+    return max(lowest, 0x1000)
+
+
+def refusal() -> str:
+    """Return why this host cannot run the native processor at all; empty if it is worth a try."""
+    if sys.platform != "linux":
+        return f"needs Linux, and this is {sys.platform}"
+    if platform.machine() != "x86_64":
+        return f"needs an x86-64 processor, and this is {platform.machine()}"
+    return ""
