@@ -10,7 +10,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from mmsupervisor.abi.profile import PROFILES
+from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.platform.description import PlatformDescription
+from mmsupervisor.report.build import build_report, describe_input
 from mmsupervisor.report.document import BOOT_SCHEMA, RUN_SCHEMA, SEND_SCHEMA
+from mmsupervisor.session import boot
 from tests.cli.sessions import ECHO, ECHO_ME, OFFENDER, offence, run, write_driver, write_image
 from tests.support.ovmf import Ovmf
 
@@ -65,6 +70,14 @@ def test_boots_keep_to_it(ovmf: Ovmf, tmp_path: Path) -> None:
     STRICT.validate(run("boot", "--json").document)
     STRICT.validate(run("boot", ovmf.path("OVMF_CODE_4M.secboot.fd"), "--json").document)
     STRICT.validate(run("send", write_image(tmp_path, "Echo"), ECHO, "00", "--json").document)
+
+
+def test_phases_are_in_the_order_of_the_launch() -> None:
+    description = PlatformDescription(profile=PROFILES["dxe-launch"])
+    with boot(until=Phase.DXE, description=description) as session:
+        report = build_report(session, describe_input("sample", b""), until=Phase.DXE)
+    assert report.phases == ("end-of-pei", "launched", "dxe")
+    assert report.platform.profile == "dxe-launch"
 
 
 @pytest.mark.parametrize(

@@ -87,14 +87,13 @@ def build_report(
         policy_source: Where the policy comes from.
     """
     messages = tuple(_message(exchange) for exchange in exchanges)
-    reached = -1 if session.phase is None else session.phase.order
     return SessionReport(
         outcome=_outcome(session, messages),
         image=image,
         policy=_policy(session, policy_source),
         platform=_platform(session),
         until=until.value,
-        phases=tuple(phase.value for phase in list(Phase)[: reached + 1]),
+        phases=tuple(phase.value for phase in session.phases),
         drivers=tuple(_driver(driver) for driver in session.drivers),
         messages=messages,
         findings=tuple(_finding(finding, fatal=finding is session.stop) for finding in session.findings),
