@@ -117,6 +117,12 @@ class PeiLauncher:
             raise LaunchFailedError(step, status, what)
 
     def _read_comm_hobs(self) -> None:
+        try:
+            self._parse_comm_hobs()
+        except FormatError as error:
+            raise LaunchFailedError(2, Status.UNSUPPORTED, str(error)) from error
+
+    def _parse_comm_hobs(self) -> None:
         first = next(self._hobs.guid_hobs(_COMMON_GUID), None)
         if first is None:
             raise LaunchFailedError(2, Status.UNSUPPORTED, "gMmCommonRegionHobGuid is missing")

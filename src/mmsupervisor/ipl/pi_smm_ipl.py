@@ -33,6 +33,7 @@ from mmsupervisor.ipl.slot_communicate import SlotChannel, SlotCommunicate
 from mmsupervisor.ipl.steps import DXE_RULE, CorePlaced, LaunchFailedError, LaunchStep
 from mmsupervisor.machine.events import EventLog, Hex
 from mmsupervisor.machine.memory import PhysicalMemory
+from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.hob import GuidHob
@@ -177,7 +178,10 @@ class PiSmmIpl:
             self._assert(1, "gMmCommonRegionHobGuid is missing", Status.NOT_FOUND)
             self._fail(1, Status.NOT_FOUND, "gMmCommonRegionHobGuid is missing")
         for hob in hobs:
-            region = CommonRegion.parse(Reader(hob.data, "HOB gMmCommonRegionHobGuid"))
+            try:
+                region = CommonRegion.parse(Reader(hob.data, "HOB gMmCommonRegionHobGuid"))
+            except FormatError as error:  # the reference would read on behind the HOB
+                self._fail(1, Status.INVALID_PARAMETER, str(error))
             if region.type not in tuple(RegionType):
                 continue
             kind = RegionType(region.type)

@@ -130,6 +130,11 @@ class Platform:
         firmware: What it boots.
         machine: Memory, ports, MSRs, events.
         processor: The ring-3 processor.
+        apm: The APM control and status registers.
+        hobs: PEI's HOB list.
+        access: MM Access as PEI sees it.
+        smm_access2: And as DXE sees it.
+        memory_space: What gDS knows of memory, for a launch in DXE.
         world: PEI and DXE.
         core: The core, once its entry point has succeeded.
         core_failure: Why it has not, or None.
@@ -163,6 +168,9 @@ class Platform:
         self._memory_map = self._make_memory_map()
         self._places = NormalMemory.take(self._memory_map, self._profile, moves=description.moves_comm_buffers)
         self.hobs = HobArea(memory, self._places.hobs, _HOB_AREA, self._hob_records())
+        self.access = ChipsetMmAccess((MmramDescriptor(*self._mmram(), _SMRAM_STATE),))
+        self.smm_access2 = ChipsetSmmAccess2(self._mmram_ranges())
+        self.memory_space = DxeMemorySpace(1 << description.address_bits)
         self.world: World = self._dxe_world() if self._profile.launch is Launch.DXE else self._pei_world()
 
     def _pei_world(self) -> PeiLaunchWorld:
@@ -170,7 +178,7 @@ class Platform:
         launcher = PeiLauncher(
             memory,
             self.machine.log,
-            access=ChipsetMmAccess((MmramDescriptor(*self._mmram(), _SMRAM_STATE),)),
+            access=self.access,
             trigger=self.trigger,
             hobs=self.hobs,
             core=self.firmware.core_with_hob,
@@ -190,9 +198,9 @@ class Platform:
     def _dxe_world(self) -> DxeLaunchWorld:
         boot, runtime_map = DxeBootServices(), RuntimeMap(self._memory_map)
         services = DxeServices(
-            access=ChipsetSmmAccess2(self._mmram_ranges()),
+            access=self.smm_access2,
             trigger=self.trigger,
-            memory_space=DxeMemorySpace(1 << self.description.address_bits),
+            memory_space=self.memory_space,
             pages=self._memory_map,
             boot=boot,
             hobs=self.hobs,
