@@ -79,7 +79,8 @@ class MmDxeSupport:
         """Move both channels to runtime pages by request 4 and return the status.
 
         The answer lies in the new buffer and the new mailbox; the old mailbox keeps its valid flag and the
-        result of the version query (docs/reference/communicate.md §6.4).
+        result of the version query (docs/reference/communicate.md §6.4). The version is then asked for again, by
+        the new buffer (boot-flow.md §7.1).
         """
         if self.max_request_level < _COMM_UPDATE_LEVEL:
             return Status.UNSUPPORTED
@@ -93,7 +94,7 @@ class MmDxeSupport:
         self._memory.fill(new.supervisor_status, PAGE_SIZE)
         self._memory.fill(new.user_status, PAGE_SIZE)
         answer = self.send(_REQUEST_GUID, pack_request(Request.COMM_UPDATE, parameters), "MmDxeSupport: buffer update")
-        if answer.status and answer.status != Status.INVALID_PARAMETER:
+        if answer.status:
             return answer.status
         mailbox = CommBufferStatus.parse(
             Reader(self._memory.read(new.supervisor_status, CommBufferStatus.SIZE), "mailbox")
@@ -102,8 +103,13 @@ class MmDxeSupport:
             return mailbox.return_status
         body = self._memory.read(new.supervisor + HEADER_SIZE, REQUEST_HEADER_SIZE)
         status = request_result(body)
-        if not status & ERROR_BIT:
-            self.channel = replace(self.channel, buffer=new.supervisor, status=new.supervisor_status)
+        if status & ERROR_BIT:
+            return status
+        old = self.channel
+        self.channel = replace(old, buffer=new.supervisor, status=new.supervisor_status)
+        status = self.query_version()
+        if status & ERROR_BIT:  # the update was refused: that answer went to the old place, where nobody looks
+            self.channel = old
         return status
 
     def lock(self) -> Answer:
