@@ -1,7 +1,8 @@
 """Code that is about to run for the first time: what is reachable in it, and what must not reach the host's processor.
 
 From an address that ring 3 is at, direct jumps and calls are followed. What only an indirect jump reaches is found when
-ring 3 stops there; until then the host executes it as it is (see docs/limitations.md).
+ring 3 stops there, or judged by its surroundings (:mod:`likely_code`); else the host executes it as it is
+(docs/limitations.md).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from iced_x86 import Decoder, FlowControl, Instruction, OpKind
 
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE
 from mmsupervisor.processor.instructions import MAX_INSTRUCTION
+from mmsupervisor.processor.native import likely_code
 from mmsupervisor.processor.native.instruction_rules import must_be_replaced
 
 _TIMESTAMP = re.compile(rb"\x0f(?:\x31|\x01\xf9)", re.DOTALL)
@@ -28,13 +30,15 @@ class _Page:
         known: Size of each instruction found, by its offset.
         replaced: Offsets of those that must not reach the host.
         code: Its bytes, and some of the next page.
+        is_searched: Whether code that only indirect jumps reach was looked for.
     """
 
-    __slots__ = ("_decoder", "code", "known", "replaced")
+    __slots__ = ("_decoder", "code", "is_searched", "known", "replaced")
 
     def __init__(self, address: int, code: bytes) -> None:
         self.known: dict[int, int] = {}
         self.code = code
+        self.is_searched = False
         self.replaced: set[int] = set()
         self._decoder = Decoder(64, code, ip=address)
 
@@ -108,6 +112,19 @@ class CodeSurvey:
     def replaced(self, page: int) -> set[int]:
         """Return the offsets in a page of instructions that must not reach the host."""
         return self._pages[page].replaced if page in self._pages else set()
+
+    def look_for_likely(self, page: int) -> None:
+        """Find instructions to be replaced that only an indirect jump reaches; see :mod:`likely_code`."""
+        known = self._pages.get(page)
+        if known is None or known.is_searched:
+            return
+        known.is_searched = True
+        for suspect in likely_code.suspects(known.code):
+            if not known.covers(suspect):
+                found = likely_code.find_around(known.code, page, suspect, known.covers)
+                for offset, size in found or []:
+                    known.known[offset] = size
+                    known.replaced.add(offset)
 
     def may_read_timestamp(self, page: int) -> bool:
         """Return whether a page holds the bytes of RDTSC or RDTSCP anywhere outside the instructions found."""

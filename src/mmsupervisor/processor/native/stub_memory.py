@@ -230,6 +230,7 @@ class StubMemory:
 
     def _make_executable(self, page: int, orders: _Orders) -> None:
         access = self._access(page)
+        self._survey.look_for_likely(page)
         if access & page_map.WRITE or self._survey.may_read_timestamp(page):
             self.may_read_timestamp = True
         replaced = set() if access & page_map.WRITE else self._survey.replaced(page)
