@@ -1,17 +1,16 @@
-"""Throw bent flash dumps, capsules, variable stores and executables at the reader of unknown input.
-
-Usage as for ``fuzz_volume.py``: ``python fuzz/fuzz_container.py [--seconds N] [--seed N]``, or ``--atheris``.
-"""
+"""Input of unknown kind: flash dumps, capsules, variable stores, executables, volumes, text."""
 
 from __future__ import annotations
 
 import struct
 import sys
+from pathlib import Path
 
-import fuzz_volume
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from fuzz.format_harness import main
+from fuzz.volume_parts import LIMITS, look_at, volumes
 from mmsupervisor.pi.container import read_image
-from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.reader import Reader
@@ -50,14 +49,14 @@ def flash_dump(volume: bytes) -> bytes:
 
 def seeds() -> list[bytes]:
     """Sound input of each kind to bend."""
-    volumes = fuzz_volume.seeds()
+    first, second, third = volumes()
     store = bytearray(build_volume(VolumeSpec(file_system=NVRAM_GUID, size=0x1000)))
     store[0x48 : 0x48 + 22] = VARIABLES.raw + struct.pack("<IBB", 0x800, 0x5A, 0xFE)
     return [
-        volumes[0] + b"\xff" * 100 + volumes[1],
-        flash_dump(volumes[0]),
-        capsule(volumes[0], VARIABLES),
-        fmp(payload(volumes[0]), payload(fmp(payload(volumes[2])))),
+        first + b"\xff" * 100 + second,
+        flash_dump(first),
+        capsule(first, VARIABLES),
+        fmp(payload(first), payload(fmp(payload(third)))),
         bytes(store),
         b"MZ" + bytes(100),
         b"VZ" + bytes(100),
@@ -65,14 +64,11 @@ def seeds() -> list[bytes]:
     ]
 
 
-def try_image(data: bytes) -> None:
-    """Read and look at; raises on a surprise."""
-    try:
-        image = read_image(Reader(data, "fuzz"), Allowance(fuzz_volume.LIMITS))
-    except FormatError:
-        return
+def target(data: bytes) -> None:
+    """Read and look at."""
+    image = read_image(Reader(data, "fuzz"), Allowance(LIMITS))
     assert image.label
-    fuzz_volume.look_at(image)
+    look_at(image)
     position = -1
     for gap in image.gaps:
         assert gap.size > 0
@@ -81,6 +77,4 @@ def try_image(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    if "--atheris" in sys.argv:
-        sys.exit(fuzz_volume.run_atheris(try_image))
-    sys.exit(fuzz_volume.run([(try_image, seeds())]))
+    sys.exit(main(target, seeds()))

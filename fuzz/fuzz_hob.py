@@ -11,6 +11,7 @@ from fuzz.format_harness import main
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import ZERO_GUID
 from mmsupervisor.pi.hob import (
+    CapsuleHob,
     CpuHob,
     GuidHob,
     HandoffHob,
@@ -31,8 +32,11 @@ from mmsupervisor.pi.supervisor_hobs import (
     MmramBlock,
     MpInformation2,
     ProcessorEntry,
+    ProtectedRegion,
     SmmBase,
+    SupervisorCommBuffer,
     UnblockRegion,
+    UserCommBuffer,
     hob_for,
     parse_hob_body,
 )
@@ -44,6 +48,9 @@ def seeds() -> list[bytes]:
         MmramBlock((MmramDescriptor(0x7F00_0000, 0x7F00_0000, 0x100_0000, 10),)),
         MpInformation2((ProcessorEntry(0, 7), ProcessorEntry(1, 6))),
         SmmBase((0x7F00_0000, 0x7F00_2000)),
+        SupervisorCommBuffer(0x7F10_0000, 8, 0x7F11_0000),
+        UserCommBuffer(0x7F20_0000, 8, 0x7F21_0000),
+        ProtectedRegion(0, 0xFED0_0000, 1),
         UnblockRegion(MemoryDescriptor(6, 0x1000, 0, 1, 0), ZERO_GUID),
         MemoryProtectionSettings(1, 3, 0x60, 0x60),
     )
@@ -57,6 +64,7 @@ def seeds() -> list[bytes]:
         Volume2Hob(0, 0x1000, ZERO_GUID, ZERO_GUID),
         Volume3Hob(0, 0x1000, 0, 0),
         CpuHob(39),
+        CapsuleHob(0x1000, 0x2000),
     )
     return [build_hob_list(records), build_hob_list(hob_for(body) for body in bodies)]
 
