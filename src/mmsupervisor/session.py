@@ -33,6 +33,7 @@ from mmsupervisor.pi.memory_types import MemoryType
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import ERROR_BIT
 from mmsupervisor.platform.description import PlatformDescription
+from mmsupervisor.platform.devices import DeviceSet
 from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
 from mmsupervisor.platform.wiring import Platform, PortTrap
@@ -140,6 +141,16 @@ class Session:
     def memory(self) -> PhysicalMemory:
         """Physical memory."""
         return self._platform.machine.memory
+
+    @property
+    def devices(self) -> DeviceSet:
+        """The devices: their state, and writing the flash back."""
+        return self._platform.devices
+
+    @property
+    def console(self) -> str:
+        """What firmware printed, on the debug port and the serial port, as text."""
+        return self._platform.devices.console.text
 
     @property
     def processor(self) -> str:

@@ -74,3 +74,14 @@ def test_an_unmodelled_msr_is_named() -> None:
         MsrRouter().read(0x12, 0)
     with pytest.raises(UnknownMsrError, match="0x12"):
         MsrRouter().write(0x12, 0, 1)
+
+
+def test_written_msrs_are_a_state() -> None:
+    registers = RegisterMsrs({0x10: 7, 0x11: 8})
+    registers.msr_write(0x11, 2, 5)
+    saved = registers.state()
+    assert saved == {"values": [[0x11, 2, 5]]}
+    registers.msr_write(0x11, 2, 6)
+    registers.msr_write(0x10, 0, 6)
+    registers.restore(saved)
+    assert (registers.msr_read(0x11, 2), registers.msr_read(0x10, 0)) == (5, 7)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mmsupervisor.pi.errors import MmSupervisorError
 
@@ -154,3 +154,11 @@ class RegisterMsrs:
     def msr_write(self, number: int, cpu: int, value: int) -> None:
         """Keep the value."""
         self._values[(number, cpu)] = value
+
+    def state(self) -> dict[str, Any]:
+        """Return what was written: number, CPU and value of each, sorted."""
+        return {"values": [[number, cpu, value] for (number, cpu), value in sorted(self._values.items())]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what :meth:`state` returned."""
+        self._values = {(number, cpu): value for number, cpu, value in state["values"]}

@@ -6,11 +6,16 @@ The defaults describe a machine like QEMU's Q35 (docs/reference/q35-platform.md)
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
+from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.machine.save_state import Vendor
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.hob import ResourceType
+from mmsupervisor.pi.pcd_database import DatumType
+from mmsupervisor.pi.supervisor_hobs import MemoryProtectionSettings
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -31,6 +36,92 @@ class MemoryRange:
     size: int
     type: ResourceType
     name: str
+
+    @property
+    def end(self) -> int:
+        """Address after the last one."""
+        return self.start + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRange:
+    """Some physical addresses.
+
+    Attributes:
+        start: First address.
+        size: Bytes.
+    """
+
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """Address after the last one."""
+        return self.start + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class PcdValue:
+    """The value of a PCD, for drivers that still ask for it.
+
+    Attributes:
+        token: Its number: in the build's database, or in the token space.
+        space: The token space, or None for a number of the build's database.
+        type: What the value is.
+        value: A number, or bytes for ``VOID*``.
+    """
+
+    token: int
+    space: Guid | None
+    type: DatumType
+    value: int | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """The devices of the platform. Address or port 0 means: not there.
+
+    Attributes:
+        debug_port: The debug console's port.
+        serial_port: First of the serial port's eight.
+        pm_base: First of the 128 power-management ports.
+        pm_timer_ticks: How far the power-management timer goes on with each reading, in 279 ns.
+        ecam: PCI configuration space as memory, 256 MiB.
+        root_complex: Root complex registers, as the LPC bridge tells.
+        date: What the real-time clock says, always.
+        flash_code: File with the flash's write-protected part, which ends at 4 GiB.
+        flash_variables: File with its writable part, below that.
+        files: Python files with devices of the user, which run on the host.
+    """
+
+    debug_port: int = 0x402
+    serial_port: int = 0x3F8
+    pm_base: int = 0x600
+    pm_timer_ticks: int = 36
+    ecam: int = 0xB000_0000
+    root_complex: int = 0xFED1_C000
+    date: datetime = datetime(2026, 1, 1)  # noqa: DTZ001  (a wall clock has no zone)
+    flash_code: Path | None = None
+    flash_variables: Path | None = None
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityFacts:
+    """What the level measurement is told of the platform (docs/reference/levels.md).
+
+    Attributes:
+        iommu_table: Whether there is an ACPI table for IOMMUs (DMAR or IVRS, by vendor).
+        iommu_registers: Base addresses of IOMMU registers in it, a page each.
+        txt_heap: Intel TXT's heap; size 0 is none.
+        txt_dpr: Intel TXT's DMA-protected range; size 0 is none.
+    """
+
+    iommu_table: bool = False
+    iommu_registers: tuple[int, ...] = ()
+    txt_heap: AddressRange = AddressRange(0, 0)
+    txt_dpr: AddressRange = AddressRange(0, 0)
 
 
 _Q35_MMIO = (
@@ -61,14 +152,23 @@ class PlatformDescription:
         vendor: Whose save-state layout and policy levels.
         cpus: Number of CPUs.
         address_bits: Width of a physical address.
+        until: How far a boot goes that is not told otherwise.
         low_memory: Bytes of memory from address 0, below the VGA hole; MMIO ranges begin there.
         memory_top: End of memory below 4 GiB; MMRAM ends here.
-        mmram_size: Bytes of MMRAM, at the top of that memory.
+        above_4g: Bytes of memory from 4 GiB on.
+        mmram_size: Bytes of MMRAM, at the top of memory below 4 GiB.
+        more_mmram: Further ranges of MMRAM, in the order of the HOB.
         ranges: MMIO and firmware-device ranges, by address.
         msrs: MSRs that exist, with their value at reset.
         moves_comm_buffers: Whether DXE moves the comm buffers (PcdPeiMemoryBinsEnable off).
         withheld: PPIs and protocols that other firmware installs on such platforms, but not on this one.
         budget: Instructions that one entry into ring 3 may take.
+        protected: IOMMU regions that stay readable for ring 3 (gMmProtectedRegionHobGuid).
+        protection: Heap guards (gMmMemoryProtectionSettingsGuid), or None for no such HOB.
+        visible_volumes: Names of the volumes that have a HOB at the launch; none named: all of the image.
+        pcds: PCD values for drivers that still ask for them.
+        devices: The devices.
+        security: What the level measurement is told.
     """
 
     name: str = "Q35-like default"
@@ -76,14 +176,23 @@ class PlatformDescription:
     vendor: Vendor = Vendor.AMD
     cpus: int = 4
     address_bits: int = 36
+    until: Phase = Phase.READY_TO_BOOT
     low_memory: int = 0xA0000
     memory_top: int = 0x8000_0000
+    above_4g: int = 0
     mmram_size: int = 32 * MIB
+    more_mmram: tuple[AddressRange, ...] = ()
     ranges: tuple[MemoryRange, ...] = _Q35_MMIO
     msrs: dict[int, int] = field(default_factory=lambda: dict(_Q35_MSRS))
     moves_comm_buffers: bool = True
     withheld: frozenset[Guid] = frozenset()
     budget: int = 200_000_000
+    protected: tuple[AddressRange, ...] = ()
+    protection: MemoryProtectionSettings | None = None
+    visible_volumes: tuple[str, ...] = ()
+    pcds: tuple[PcdValue, ...] = ()
+    devices: DeviceFacts = field(default_factory=DeviceFacts)
+    security: SecurityFacts = field(default_factory=SecurityFacts)
 
     @property
     def mmram_base(self) -> int:

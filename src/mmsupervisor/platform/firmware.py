@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mmsupervisor import prebuilt
 from mmsupervisor.core.modules import BROKER_GUID, Symbols
 from mmsupervisor.ipl.interfaces import CoreImage
 from mmsupervisor.pi.container import Image
-from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.errors import FormatError, MmSupervisorError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.pe import parse_pe
 from mmsupervisor.pi.reader import Reader
@@ -18,6 +18,8 @@ from mmsupervisor.pi.volume.build import build_volume
 from mmsupervisor.pi.volume.build_section import BuildError
 from mmsupervisor.pi.volume.rebuild import volume_spec
 from mmsupervisor.platform.sample import BROKER_NAME, CORE_GUID, POLICY_GUID, broker_volume, policy_file
+
+_OUR_BROKER = "our broker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Firmware:
         core: The core's image, or None.
         brings_broker: Whether the image has a broker of its own; ours is added in a volume where it has not.
         core_volume: Name of the volume that holds the core, or empty.
+        image: The image's bytes.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Firmware:
     core: CoreImage | None
     brings_broker: bool
     core_volume: str = ""
+    image: bytes = field(default=b"", repr=False)
 
     @property
     def core_with_hob(self) -> CoreImage | None:
@@ -75,8 +79,37 @@ def read_firmware(image: Image, data: bytes, name: str, policy: bytes | None = N
     core, core_volume = _find_core(image)
     brings_broker = any(place.node.guid == BROKER_GUID for place in files(image, FileType.MM_STANDALONE))
     if core is not None and not brings_broker:
-        visible += (VisibleVolume("our broker", broker_volume()),)
-    return Firmware(name, hashlib.sha256(data).hexdigest(), visible, core, brings_broker, core_volume)
+        visible += (VisibleVolume(_OUR_BROKER, broker_volume()),)
+    return Firmware(name, hashlib.sha256(data).hexdigest(), visible, core, brings_broker, core_volume, data)
+
+
+def with_visible_volumes(firmware: Firmware, places: tuple[str, ...]) -> Firmware:
+    """Leave out the volumes that are not named.
+
+    Args:
+        firmware: The firmware.
+        places: The volumes that stay, as ``mmsup info`` says where they are; none named: all stay.
+
+    Raises:
+        MmSupervisorError: there is no volume in one of the places.
+    """
+    if not places:
+        return firmware
+    by_place = {_place(volume, firmware.name): volume for volume in firmware.volumes if volume.name != _OUR_BROKER}
+    for place in places:
+        if place not in by_place:
+            there = ", ".join(f'"{one}"' for one in by_place)
+            raise MmSupervisorError(f'{firmware.name}: no volume at "{place}"; there are {there or "none"}')
+    kept = tuple(
+        volume for volume in firmware.volumes if volume.name == _OUR_BROKER or _place(volume, firmware.name) in places
+    )
+    return replace(firmware, volumes=kept)
+
+
+def _place(volume: VisibleVolume, image: str) -> str:
+    """Where a volume is, in an image: its offset, behind the decompressed part it is in."""
+    part, _, offset = volume.name.removeprefix(image).rpartition("@")
+    return f"{part.lstrip('!')} {offset}".strip()
 
 
 def _visible(image: Image, policy: bytes | None) -> list[VisibleVolume]:

@@ -15,7 +15,6 @@ from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.one_slot import refuse_without_core
 from mmsupervisor.core.supervisor import Machine
 from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
-from mmsupervisor.devices.empty_bus import EmptyBus
 from mmsupervisor.dxe.boot_services import DxeBootServices
 from mmsupervisor.dxe.dxe_launch_world import DxeLaunchWorld
 from mmsupervisor.dxe.hob_area import HobArea
@@ -29,39 +28,36 @@ from mmsupervisor.dxe.world import World
 from mmsupervisor.ipl.launcher import PeiLauncher
 from mmsupervisor.ipl.pi_smm_ipl import DxeServices, PiSmmIpl
 from mmsupervisor.machine.events import EventLog
-from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, PhysicalMemory
-from mmsupervisor.machine.routing import RegisterMsrs
+from mmsupervisor.machine.memory import PAGE_SIZE, PhysicalMemory
 from mmsupervisor.machine.save_state import SAVE_STATE_OFFSET, Vendor, plain_area, trap_area
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
-from mmsupervisor.pi.hob import CpuHob, GuidHob, HandoffHob, HobRecord, ResourceHob, ResourceType, VolumeHob
+from mmsupervisor.pi.hob import CpuHob, GuidHob, HandoffHob, HobRecord, VolumeHob
 from mmsupervisor.pi.memory_types import MemoryType, pages_for
-from mmsupervisor.pi.mmram import MmramDescriptor, MmramState
 from mmsupervisor.pi.status import Status
 from mmsupervisor.pi.supervisor_hobs import (
     MmramBlock,
     MpInformation2,
     ProcessorEntry,
     ProcessorStatus,
+    ProtectedRegion,
+    ProtectedRegionType,
     SmmBase,
     SupervisorCommBuffer,
     UserCommBuffer,
     hob_for,
 )
 from mmsupervisor.platform.description import MIB, PlatformDescription
-from mmsupervisor.platform.firmware import Firmware
+from mmsupervisor.platform.devices import DeviceSet
+from mmsupervisor.platform.firmware import Firmware, with_visible_volumes
+from mmsupervisor.platform.memory_layout import ABOVE_1_MIB, TILE, MemoryLayout
 from mmsupervisor.processor.cpuid import amd_cpuid, intel_cpuid
 from mmsupervisor.processor.interface import Processor, ProcessorOptions
 from mmsupervisor.processor.select import make_processor
 
-_TILE = 0x2000
 _ENTRY_OFFSET = 0x8000
-_FIRST_TILE = 0x8000
-_ABOVE_1_MIB = 0x10_0000
 _HOB_AREA = MIB
 _VOLUME_AREA = 0x90_0000
-_SMRAM_STATE = MmramState.CLOSED | MmramState.CACHEABLE
-_RESOURCE_ATTRIBUTES = 0x3C07
 _SMRAM_GUID = known_guid("gEfiSmmSmramMemoryGuid")
 _REGION_GUID = known_guid("gMmCommonRegionHobGuid")
 _CORE_DATA_GUID = known_guid("gMmCoreDataHobGuid")
@@ -129,6 +125,8 @@ class Platform:
         description: What it is made of.
         firmware: What it boots.
         machine: Memory, ports, MSRs, events.
+        layout: Where memory lies.
+        devices: What answers ports, MSRs and MMIO.
         processor: The ring-3 processor.
         apm: The APM control and status registers.
         hobs: PEI's HOB list.
@@ -151,25 +149,28 @@ class Platform:
     ) -> None:
         """Wire a platform; nothing runs yet."""
         self.description = description
-        self.firmware = firmware
+        self.firmware = with_visible_volumes(firmware, description.visible_volumes)
         self._symbols_of = symbols_of
         self._profile = self._effective_profile()
         memory = PhysicalMemory(description.address_bits)
         self.machine = Machine(memory, log=log or EventLog())
         self.core: Core | None = None
         self.core_failure: LaunchError | None = None
-        self._add_memory()
-        self.apm = ApmRegisters()
-        self.machine.ports.claim(COMMAND_PORT, 2, "APM", self.apm)
-        registers = RegisterMsrs(description.msrs)
-        for number in registers.numbers:
-            self.machine.msrs.claim(number, 1, registers)
+        self.layout = MemoryLayout(description)
+        try:
+            self.layout.add_memory(memory)
+            self.devices = DeviceSet(self.machine, description, firmware.image)
+            self.layout.add_empty_bus(memory)
+        except BaseException:
+            memory.close()
+            raise
+        self.apm: ApmRegisters = self.devices.apm
         self.processor: Processor = make_processor(processor, memory, self._options())
-        self._memory_map = self._make_memory_map()
+        self._memory_map = UefiMemoryMap(self.layout.free_ranges())
         self._places = NormalMemory.take(self._memory_map, self._profile, moves=description.moves_comm_buffers)
         self.hobs = HobArea(memory, self._places.hobs, _HOB_AREA, self._hob_records())
-        self.access = ChipsetMmAccess((MmramDescriptor(*self._mmram(), _SMRAM_STATE),))
-        self.smm_access2 = ChipsetSmmAccess2(self._mmram_ranges())
+        self.access = ChipsetMmAccess(self.layout.chipset_ranges())
+        self.smm_access2 = ChipsetSmmAccess2(self.layout.hob_ranges())
         self.memory_space = DxeMemorySpace(1 << description.address_bits)
         self.world: World = self._dxe_world() if self._profile.launch is Launch.DXE else self._pei_world()
 
@@ -238,31 +239,12 @@ class Platform:
         make = amd_cpuid if self.description.vendor is Vendor.AMD else intel_cpuid
         return ProcessorOptions(make(self.description.address_bits), self.description.budget)
 
-    def _mmram(self) -> tuple[int, int, int]:
-        base = self.description.mmram_base
-        return base, base, self.description.mmram_size
-
-    def _add_memory(self) -> None:
-        description, memory = self.description, self.machine.memory
-        memory.add_ram(0, description.low_memory, "low memory")
-        memory.add_ram(_ABOVE_1_MIB, description.mmram_base - _ABOVE_1_MIB, "memory")
-        memory.add_ram(description.mmram_base, description.mmram_size, "MMRAM")
-        for item in description.ranges:
-            memory.add_device(item.start, item.size, item.name, EmptyBus())
-        # Until the core locks down, ring 0 may reach all of it; ring 3 does not run yet.
-
-    def _make_memory_map(self) -> UefiMemoryMap:
-        base = self.description.mmram_base
-        return UefiMemoryMap(
-            ((PAGE_SIZE, self.description.low_memory - PAGE_SIZE), (_ABOVE_1_MIB, base - _ABOVE_1_MIB))
-        )
-
     def _hob_records(self) -> list[HobRecord]:
         description = self.description
         records: list[HobRecord] = [
-            HandoffHob(memory_top=description.mmram_base, memory_bottom=_ABOVE_1_MIB),
+            HandoffHob(memory_top=description.mmram_base, memory_bottom=ABOVE_1_MIB),
             CpuHob(description.address_bits),
-            *self._resource_hobs(),
+            *self.layout.resources(),
             *self._volume_hobs(),
         ]
         count = description.cpus
@@ -271,23 +253,24 @@ class Platform:
             ProcessorEntry(index, int(flags | (ProcessorStatus.BSP if index == 0 else 0)), (0, index, 0))
             for index in range(count)
         )
-        bases = tuple(description.mmram_base - _ENTRY_OFFSET + _TILE * index for index in range(count))
+        bases = tuple(description.mmram_base - _ENTRY_OFFSET + TILE * index for index in range(count))
         return [
             *records,
             hob_for(MpInformation2(entries)),
             hob_for(SmmBase(bases)),
-            hob_for(MmramBlock(self._mmram_ranges()), _SMRAM_GUID),
+            hob_for(MmramBlock(self.layout.hob_ranges()), _SMRAM_GUID),
             *self._comm_hobs(),
+            *self._protection_hobs(),
         ]
 
-    def _mmram_ranges(self) -> tuple[MmramDescriptor, ...]:
-        """MMRAM as PEI leaves it: the pages of the relocated SMBASEs are taken."""
-        base, size = self.description.mmram_base, self.description.mmram_size
-        tiles = (_FIRST_TILE + _TILE * (self.description.cpus - 1) + PAGE_MASK) & ~PAGE_MASK
-        return (
-            MmramDescriptor(base, base, tiles, _SMRAM_STATE | MmramState.ALLOCATED),
-            MmramDescriptor(base + tiles, base + tiles, size - tiles, _SMRAM_STATE),
-        )
+    def _protection_hobs(self) -> list[GuidHob]:
+        description = self.description
+        regions = [
+            ProtectedRegion(ProtectedRegionType.IOMMU, item.start, pages_for(item.size))
+            for item in description.protected
+        ]
+        found = [hob_for(region) for region in regions]
+        return found if description.protection is None else [*found, hob_for(description.protection)]
 
     def _comm_hobs(self) -> list[GuidHob]:
         places, profile = self._places, self._profile
@@ -304,19 +287,6 @@ class Platform:
         return [
             hob_for(SupervisorCommBuffer(*other, places.supervisor_status)),
             hob_for(UserCommBuffer(*user, places.user_status)),
-        ]
-
-    def _resource_hobs(self) -> list[ResourceHob]:
-        description = self.description
-        base = description.mmram_base
-        plain = [
-            (ResourceType.SYSTEM_MEMORY, 0, description.low_memory),
-            (ResourceType.SYSTEM_MEMORY, _ABOVE_1_MIB, base - _ABOVE_1_MIB),
-            (ResourceType.MEMORY_RESERVED, base, description.mmram_size),
-        ]
-        hobs = [ResourceHob(kind, start, size, _RESOURCE_ATTRIBUTES) for kind, start, size in plain]
-        return hobs + [
-            ResourceHob(item.type, item.start, item.size, _RESOURCE_ATTRIBUTES) for item in description.ranges
         ]
 
     def _volume_hobs(self) -> list[VolumeHob]:
@@ -338,7 +308,7 @@ class Platform:
             area = plain_area(vendor)
             if trap is not None and trap.cpu == index:
                 area = trap_area(vendor, trap.port, trap.width, output=trap.output, rax=trap.value)
-            smbase = self.description.mmram_base - _ENTRY_OFFSET + _TILE * index
+            smbase = self.description.mmram_base - _ENTRY_OFFSET + TILE * index
             self.machine.memory.write(smbase + SAVE_STATE_OFFSET, area)
 
     def _enter_core(self, hob_list: int) -> Status:
@@ -362,7 +332,7 @@ class Platform:
                 BSP; None for an MMI that no port access raised.
         """
         if trap is not None and trap.port == COMMAND_PORT and trap.output:
-            self.apm.post(trap.value)
+            self.devices.software_mmi(trap.value)
         if self.core is not None:
             self._write_save_states(trap)
             serve_mmi(self.core.supervisor, source)
