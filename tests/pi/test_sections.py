@@ -8,9 +8,11 @@ import tracemalloc
 
 import brotli
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from uefi_firmware import efi_compressor
 
-from mmsupervisor.pi.errors import LimitError
+from mmsupervisor.pi.errors import FormatError, LimitError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.limits import MIB, Allowance, Limits
 from mmsupervisor.pi.reader import Reader
@@ -276,3 +278,27 @@ def test_an_encapsulation_with_nothing_inside_is_open():
     for section in (build_crc32_section(b""), build_compression_section(b""), build_lzma_section(b"")):
         read = section_of(section)
         assert (read.sections, read.unopened, read.content is None) == ((), None, False)
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(sorted(ENCAPSULATIONS)),
+    st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=5)), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_damage_gives_sections_or_a_format_error(name, patches, is_inside):
+    """Damage to an encapsulation, or to the stream inside an encapsulation that is whole."""
+    data = bytearray(SECTIONS if is_inside else ENCAPSULATIONS[name])
+    for offset, new in patches:
+        start = offset % len(data)
+        data[start : start + len(new)] = new[: len(data) - start]
+    stream = build_lzma_section(bytes(data)) if is_inside else bytes(data)
+    try:
+        found, beside = read_sections(Reader(stream, "sample"), Allowance(Limits(expanded_bytes=MIB, items=5000)))
+    except FormatError:
+        return
+    assert found or beside, "what is neither read nor said is lost"
+    for section in found:
+        assert section.offset + len(section.raw) <= len(stream)
+        list(sections(section))
+        list(unopened(section))

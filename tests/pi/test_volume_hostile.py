@@ -15,7 +15,7 @@ from mmsupervisor.pi.container import Image
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.volume import problems, raise_damage, walk
 from tests.pi.test_build import NESTED
-from tests.pi.test_container import capsule, flash_dump, fmp, payload, signed, versioned
+from tests.pi.test_container import AUTHENTICATED, capsule, flash_dump, fmp, payload, signed, variable_volume, versioned
 from tests.pi.volume_samples import image_of, sample_volume
 
 VOLUME = sample_volume()
@@ -113,7 +113,15 @@ def test_random_bytes_and_text_hold_no_volume(data):
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from([VOLUME, capsule(VOLUME), fmp(payload(signed(VOLUME))), bytes(flash_dump({0: (0, 0), 1: (1, 7)}))]),
+    st.sampled_from(
+        [
+            VOLUME,
+            capsule(VOLUME),
+            fmp(payload(signed(VOLUME))),
+            bytes(flash_dump({0: (0, 0), 1: (1, 7)})),
+            variable_volume(AUTHENTICATED),
+        ]
+    ),
     st.lists(st.tuples(st.integers(0, 0x1100), st.binary(min_size=1, max_size=9)), max_size=5),
 )
 def test_patched_input_gives_a_tree_or_a_format_error(data, patches):
