@@ -1,0 +1,78 @@
+"""One call of a service outside MM: its arguments, and the memory that they name.
+
+All memory is touched as ring 3 itself might touch it: the stand-in lends a driver no rights.
+"""
+
+from __future__ import annotations
+
+from mmsupervisor.core.interfaces import OutsideCall, OutsideHost
+from mmsupervisor.dxe.traditional.services import Service
+from mmsupervisor.machine.memory import Access
+from mmsupervisor.pi.guid import GUID_SIZE, Guid
+
+_IN_REGISTERS = 4
+_POINTER = 8
+
+
+class Call:
+    """A call being served.
+
+    Attributes:
+        service: What was called.
+        host: The core.
+        driver: Name of the driver that called.
+    """
+
+    def __init__(self, service: Service, host: OutsideHost, raw: OutsideCall) -> None:
+        """Take a call from the core."""
+        self.service = service
+        self.host = host
+        self.driver = host.log.driver
+        self._raw = raw
+
+    def argument(self, index: int) -> int:
+        """Return an argument, 64 bits, counted from 0; those beyond four lie on the stack."""
+        if index < _IN_REGISTERS:
+            return self._raw.registers[index]
+        return self.read_u64(self._raw.rsp + _POINTER + _POINTER * index)
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """All declared arguments."""
+        return tuple(self.argument(index) for index in range(len(self.service.arguments)))
+
+    # Memory of the driver's
+
+    def read(self, address: int, size: int) -> bytes:
+        """Read memory.
+
+        Raises:
+            SystemStopError: ring 3 may not.
+        """
+        self.host.require(address, size, Access.READ)
+        return self.host.memory.read(address, size) if size else b""
+
+    def write(self, address: int, content: bytes) -> None:
+        """Write memory; raises as :meth:`read` does."""
+        self.host.require(address, len(content), Access.WRITE)
+        if content:
+            self.host.memory.write(address, content)
+
+    def read_u64(self, address: int) -> int:
+        """Read a number of 8 bytes; raises as :meth:`read` does."""
+        return int.from_bytes(self.read(address, _POINTER), "little")
+
+    def write_u64(self, address: int, value: int) -> None:
+        """Write a number of 8 bytes; raises as :meth:`read` does."""
+        self.write(address, value.to_bytes(_POINTER, "little"))
+
+    def guid_at(self, address: int) -> Guid:
+        """Read a GUID; raises as :meth:`read` does."""
+        return Guid(self.read(address, GUID_SIZE))
+
+    def guid_name(self) -> str:
+        """Return the name of the GUID that the first such argument points to, or an empty string."""
+        for index, name in enumerate(self.service.arguments):
+            if name.endswith("Guid") and self.argument(index):
+                return self.guid_at(self.argument(index)).label
+        return ""
