@@ -62,8 +62,8 @@ def make_pointer(supervisor: Supervisor, kind: str, size: int, places: Places) -
     if kind == UNALIGNED:
         return user_page(supervisor, 3) + 1
     if kind == FREED:
-        base = user_page(supervisor)
-        supervisor.pages.free(base, 1, Owner.USER)
+        base = user_page(supervisor, 4)  # the lowest of them: the next allocation begins at the top
+        supervisor.pages.free(base, 4, Owner.USER)
         return base
     fixed = {
         NULL: 0,
