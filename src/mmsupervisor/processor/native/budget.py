@@ -18,8 +18,8 @@ CROSSING = 30_000
 SHORTEST = 300_000
 """Nanoseconds that every entry is given, however small its budget: less cannot be told from noise."""
 
-LONGEST = 100_000_000
-"""Nanoseconds after which the processor time is looked at at the latest."""
+LONGEST = 100
+"""Milliseconds after which the processor time is looked at at the latest."""
 
 NEARLY_SPENT = 5_000_000
 """Nanoseconds: the scheduler may take that long to let the supervisor run again beside ring 3."""
@@ -73,9 +73,14 @@ class Budget:
             self.start_clock(cpu_time - CROSSING)  # the crossing under way has had its share
 
     @property
-    def slice(self) -> int:
-        """How many nanoseconds ring 3 may run before somebody looks."""
-        return min(max(self._nanoseconds, SHORTEST), LONGEST) if self.is_bounded else LONGEST
+    def nanoseconds(self) -> int:
+        """How long ring 3 may run, and never too short to get on."""
+        return max(self._nanoseconds, SHORTEST)
+
+    @property
+    def milliseconds(self) -> int:
+        """How long to wait before looking at the time again."""
+        return min(self._nanoseconds // 1_000_000 + 1, LONGEST) if self.is_bounded else LONGEST
 
     @property
     def is_nearly_spent(self) -> bool:

@@ -14,13 +14,14 @@ from mmsupervisor.processor.native.layout import (
     R8,
     SEGMENTS,
     SIGNAL_MASK,
-    UC_FLAGS,
-    UC_STACK,
     USER_SEGMENTS,
     XSTATE_BITMAP,
 )
 
 _GENERAL = struct.Struct("<18Q")
+_FIXED_SIZE = R8 * 8
+"""Bytes in front of the registers: flags of the frame, and the alternate stack."""
+
 _ORDER = (
     *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
     *("rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip"),
@@ -49,8 +50,9 @@ class Frame:
         """Look at the frame that lies at ``offset``; it must be the first one, with a fresh x87 and SSE state."""
         self._bytes = frames[offset:]
         self.words = self._bytes[: FRAME_WORDS * 8].cast("Q")
-        self._state = self.words[FPSTATE] - FRAMES - offset
-        self._fixed = self._read_fixed()
+        self._state_address = self.words[FPSTATE]
+        self._state = self._state_address - FRAMES - offset
+        self._fixed = bytes(self._bytes[:_FIXED_SIZE])
         self._make_initial_state()
         self._fresh = bytes(self._bytes)
 
@@ -60,15 +62,16 @@ class Frame:
         struct.pack_into("<I", self._bytes, state + _MXCSR_AT, _INITIAL_MXCSR)
         struct.pack_into("<Q", self._bytes, state + XSTATE_BITMAP, 0)  # no component differs from its initial state
 
-    def _read_fixed(self) -> tuple[int, ...]:
-        words = self.words
-        return (words[UC_FLAGS], *words[UC_STACK : UC_STACK + 3].tolist(), words[FPSTATE])
-
     @property
     def is_sound(self) -> bool:
         """Whether what the kernel alone decides is as it was, and the code was in 64-bit mode."""
         words = self.words
-        return words[SEGMENTS] == USER_SEGMENTS and words[SIGNAL_MASK] == 0 and self._read_fixed() == self._fixed
+        return (
+            words[SEGMENTS] == USER_SEGMENTS
+            and words[SIGNAL_MASK] == 0
+            and words[FPSTATE] == self._state_address
+            and self._bytes[:_FIXED_SIZE] == self._fixed
+        )
 
     def begin(self, rip: int, rsp: int, rax: int, r15: int, arguments: tuple[int, int, int, int]) -> None:
         """Become the frame of a fresh entry."""

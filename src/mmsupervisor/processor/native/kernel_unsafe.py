@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 
 _RECEIVE = 0xC050_2100
 _SEND = 0xC018_2101
@@ -13,15 +14,12 @@ _SET_FLAGS = 0x4008_2104
 _SYNC_WAKE_UP = 1
 _CONTINUE = 1
 _PLACE_DESCRIPTOR = 1
-_POLL_IN, _POLL_HANG_UP = 1, 0x10
 
 _NOTIFICATION_SIZE = 80
 _BLANK = bytes(_NOTIFICATION_SIZE)
-_SECOND = 1_000_000_000
 
-# Calls that never block keep the interpreter lock; those that may wait give it up.
+# None of the calls made here blocks, so that they keep the interpreter's lock; waiting is done by poll().
 _quick = ctypes.PyDLL(None, use_errno=True)
-_waiting = ctypes.CDLL(None, use_errno=True)
 
 
 class Notifications:
@@ -42,14 +40,11 @@ class Notifications:
         self._ints = memoryview(self._received).cast("i")
         self._received_at = ctypes.addressof(ctypes.c_char.from_buffer(self._received))
         self._answer = (ctypes.c_uint64 * 3)()
-        self._poll = (ctypes.c_int32 * 2)(descriptor, _POLL_IN)
-        self._timeout = (ctypes.c_int64 * 2)()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        self._poll = poll.poll
         self._ioctl = _quick.ioctl
         self._ioctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p]
-        self._ppoll = _waiting.ppoll
-        self._ppoll.argtypes = [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p]
-        self._poll_at = ctypes.addressof(self._poll)
-        self._timeout_at = ctypes.addressof(self._timeout)
         self._answer_at = ctypes.addressof(self._answer)
         self.keeps_to_one_cpu = self._ioctl(descriptor, _SET_FLAGS, _SYNC_WAKE_UP) == 0
 
@@ -72,49 +67,64 @@ class Notifications:
         """Return an argument of the call."""
         return self._words[4 + index]
 
-    def wait(self, nanoseconds: int) -> bool:
+    def wait(self, milliseconds: int) -> bool:
         """Return whether a notification came within the time.
 
         Raises:
             ProcessLookupError: nobody is left that could send one.
         """
-        timeout = self._timeout
-        timeout[0], timeout[1] = divmod(nanoseconds, _SECOND)
-        ready = self._ppoll(self._poll_at, 1, self._timeout_at, None)
-        if ready == 1:
-            if self._poll[1] >> 16 & _POLL_HANG_UP:
-                raise ProcessLookupError("the stub is gone")
-            return True
-        if ready < 0 and ctypes.get_errno() != errno.EINTR:
-            raise _failure("ppoll")
-        return False
+        ready = self._poll(milliseconds)
+        if not ready:
+            return False
+        if ready[0][1] & select.POLLHUP:
+            raise ProcessLookupError("the stub is gone")
+        return True
 
     def receive(self) -> bool:
         """Take the next notification; False if it went away in the meantime. Waits if there is none."""
         self._received[:] = _BLANK
-        if self._ioctl(self._descriptor, _RECEIVE, self._received_at) == 0:
-            return True
+        return self._ioctl(self._descriptor, _RECEIVE, self._received_at) == 0 or self._not_received()
+
+    @staticmethod
+    def _not_received() -> bool:
         if ctypes.get_errno() in (errno.EINTR, errno.ENOENT):
             return False
         raise _failure("receiving a notification")
 
-    def let_go_on(self, identifier: int) -> None:
-        """Have the kernel execute the system call after all."""
-        self._send(identifier, 0, _CONTINUE << 32)
+    def exchange(self, identifier: int, milliseconds: int) -> bool:
+        """Let a call go on, wait, and take the next notification: what every crossing does, in one go.
+
+        Returns:
+            Whether a notification came within the time.
+        """
+        answer = self._answer
+        answer[0] = identifier
+        answer[1] = 0
+        answer[2] = _CONTINUE << 32
+        if self._ioctl(self._descriptor, _SEND, self._answer_at):
+            self._refused_answer()
+        ready = self._poll(milliseconds)
+        if not ready:
+            return False
+        if ready[0][1] != select.POLLIN:
+            raise ProcessLookupError("the stub is gone")
+        self._received[:] = _BLANK
+        return self._ioctl(self._descriptor, _RECEIVE, self._received_at) == 0 or self._not_received()
 
     def answer(self, identifier: int, value: int) -> None:
         """Have the system call return a value."""
-        self._send(identifier, value, 0)
-
-    def _send(self, identifier: int, value: int, error_and_flags: int) -> None:
         answer = self._answer
         answer[0] = identifier
         answer[1] = value
-        answer[2] = error_and_flags
+        answer[2] = 0
         if self._ioctl(self._descriptor, _SEND, self._answer_at):
-            if ctypes.get_errno() == errno.ENOENT:
-                raise ProcessLookupError("the stub is gone")
-            raise _failure("answering a notification")
+            self._refused_answer()
+
+    @staticmethod
+    def _refused_answer() -> None:
+        if ctypes.get_errno() == errno.ENOENT:
+            raise ProcessLookupError("the stub is gone")
+        raise _failure("answering a notification")
 
     def give_descriptor(self, identifier: int, descriptor: int, number: int) -> None:
         """Duplicate one of our descriptors into the process, under a number of our choice."""

@@ -17,7 +17,7 @@ from mmsupervisor.machine.memory import PAGE_SIZE
 from mmsupervisor.processor.native.instruction_rules import must_be_replaced
 
 _SUSPECT = re.compile(rb"\x0f[\x00-\x03\x31\xa0-\xa2\xa8\xa9\xae\xc7]|\xc5[\xf8\xfc]\x77", re.DOTALL)
-"""Descriptor tables, RDTSC, FS and GS, CPUID, XSAVE and bases of FS and GS, RDRAND, RDSEED, VZEROUPPER; and innocent ones."""
+"""Descriptor tables, RDTSC, FS and GS, CPUID, XSAVE, bases of FS and GS, RDRAND, VZEROUPPER; and innocent ones."""
 
 _ENDS = frozenset((0xC3, 0xCC, 0x90))
 """Bytes that the end of a function has: RET, and what fills the room to the next."""

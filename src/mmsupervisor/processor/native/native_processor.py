@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from iced_x86 import Instruction
 
-from mmsupervisor.machine.memory import PAGE_MASK, Access, PhysicalMemory
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access, PhysicalMemory
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.processor import exceptions, page_map, special
 from mmsupervisor.processor.decoder import AddressFault, DeviceOperation, MemoryFault, Touch, begin_device_operation
@@ -61,10 +61,11 @@ _ALIGNMENT_CHECK = 17
 _ALIGNMENT_FLAG = 0x4_0000
 _HOST_WRITE, _HOST_FETCH = 2, 0x10
 _NUMBER_MASK = 0xFFFF_FFFF
-_SYSCALL_SIZE = 2
+_USUAL_RETURN = bytes.fromhex("ff1c24")  # call far [rsp]
+_POINTER_SIZE = 6
 
-GRACE = 2_000_000_000
-"""Nanoseconds that ring 3 may take to give the processor back when it is asked to."""
+GRACE = 2_000
+"""Milliseconds that ring 3 may take to give the processor back when it is asked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,19 +243,25 @@ class NativeProcessor:
         if budget.is_spent:
             return False
         if budget.is_nearly_spent:
-            stub.set_timer(budget.slice)
-        stub.go()
-        asked = False
-        while not stub.wait(GRACE if asked else budget.slice):
-            if not budget.is_bounded:
-                continue
-            if asked:
-                raise StubDiedError("ring 3 does not give the processor back; it was killed")
+            stub.set_timer(budget.nanoseconds)
+        if not stub.go(budget.milliseconds):
+            self._wait_longer(stub)
+        return True
+
+    def _wait_longer(self, stub: Stub) -> None:
+        """Wait until ring 3 reports; ask it to when its budget is spent, and kill it if it does not."""
+        budget = self._budget
+        while budget.is_bounded:
             budget.look_at(stub.cpu_time())
             if budget.is_spent:
                 stub.ask_back()
-                asked = True
-        return True
+                if not stub.wait(GRACE):
+                    raise StubDiedError("ring 3 does not give the processor back; it was killed")
+                return
+            if stub.wait(budget.milliseconds):
+                return
+        while not stub.wait(budget.milliseconds):
+            pass
 
     # What a signal means
 
@@ -309,8 +316,11 @@ class NativeProcessor:
         back = instruction_rules.software_interrupt_size(vector, self._bytes_before(rip))
         if back:
             rip = words[RIP] = rip - back
-        registers = self._frame.registers()
         code = page_map.fetch(self.memory, rip)
+        if vector == exceptions.GENERAL_PROTECTION and self._is_usual_return(code, rip):
+            self._answer = self._nothing_to_resume
+            return GateReturn(words[RAX], rip)
+        registers = self._frame.registers()
         if vector == exceptions.DEBUG and not back:
             return self._fault(vector, 0, registers, code)
         instruction = decode(code, rip)
@@ -330,6 +340,15 @@ class NativeProcessor:
         if segments.concerns(instruction):
             return self._on_segment_instruction(instruction, registers, code)
         return self._fault(vector, error_code, registers, code)
+
+    def _is_usual_return(self, code: bytes, rip: int) -> bool:
+        """Return whether it is the way back that every entry stub takes, with a stack that can be read."""
+        if not code.startswith(_USUAL_RETURN):
+            return False
+        rsp = self._words[RSP]
+        if rsp & PAGE_MASK > PAGE_SIZE - _POINTER_SIZE or not self._stub_memory.can_read(rsp):
+            return False
+        return special.is_gate_call(code, rip, rsp, self._frame.registers, self.memory)
 
     def _bytes_before(self, rip: int) -> bytes:
         with suppress(MmSupervisorError):

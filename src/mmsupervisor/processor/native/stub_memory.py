@@ -20,6 +20,7 @@ from mmsupervisor.processor.native.stub_unsafe import Stub
 
 _SHARED_FIXED = 0x11
 _FIRST_DESCRIPTOR = 10
+_FIRST_COPIES_DESCRIPTOR = 200
 _HLT = 0xF4
 _COPIES = 256
 """Pages in one block of copies."""
@@ -34,11 +35,16 @@ class _Orders:
         self.calls: list[tuple[int, ...]] = []
 
     def map(self, address: int, size: int, access: int, descriptor: int, offset: int) -> None:
+        """Map a file of ours, whose descriptor the stub has only while it executes these orders."""
         number = self._numbers.get(descriptor)
         if number is None:
             number = self._numbers[descriptor] = _FIRST_DESCRIPTOR + len(self._numbers)
             self._stub.give_descriptor(descriptor, number)
         self.calls.append((MMAP, address, size, access, _SHARED_FIXED, number, offset))
+
+    def map_copy(self, address: int, access: int, number: int, offset: int) -> None:
+        """Map a page of a file whose descriptor the stub keeps."""
+        self.calls.append((MMAP, address, PAGE_SIZE, access, _SHARED_FIXED, number, offset))
 
     def protect(self, address: int, size: int, access: int) -> None:
         self.calls.append((MPROTECT, address, size, access))
@@ -73,12 +79,12 @@ class _Copies:
         offset = number % _COPIES * PAGE_SIZE
         return self._blocks[number // _COPIES].buffer[offset : offset + PAGE_SIZE]
 
-    def place(self, number: int) -> tuple[int, int]:
-        """Return the descriptor and the offset of a page."""
-        descriptor = self._blocks[number // _COPIES].descriptor
+    def descriptor(self, block: int) -> int:
+        """Return the descriptor of a block."""
+        descriptor = self._blocks[block].descriptor
         if descriptor is None:
             raise MmSupervisorError("native processor: this host has no memory that processes can share")
-        return descriptor, number % _COPIES * PAGE_SIZE
+        return descriptor
 
     def close(self) -> None:
         """Give the memory back."""
@@ -107,6 +113,7 @@ class StubMemory:
         self._banks: set[Bank] = set()
         self._executable: dict[int, int | None] = {}
         self._copies = _Copies()
+        self._blocks_given = 0
         self._survey = CodeSurvey(self._read_code)
         self.may_read_timestamp = False
 
@@ -114,6 +121,7 @@ class StubMemory:
         """Map everything into a fresh stub; code is surveyed anew when it is reached."""
         self._stub = stub
         self._banks.clear()
+        self._blocks_given = 0
         for number in self._executable.values():
             if number is not None:
                 self._copies.give_back(number)
@@ -215,6 +223,10 @@ class StubMemory:
         """Return whether ring 3 may execute a page, and the host can too."""
         return address >= self._lowest and bool(self._access(address) & page_map.EXECUTE)
 
+    def can_read(self, address: int) -> bool:
+        """Return whether ring 3 may read a page that is memory."""
+        return bool(self._access(address) & page_map.READ)
+
     def open_code(self, address: int) -> bool:
         """Survey the code at an address and make what was found executable; False if it already was."""
         pages = self._survey.explore(address)
@@ -240,14 +252,21 @@ class StubMemory:
             view = self._copies.view(number)
             if shown is None:
                 view[:] = self._memory.read(page, PAGE_SIZE)
-                descriptor, offset = self._copies.place(number)
-                orders.map(page, PAGE_SIZE, access, descriptor, offset)
+                orders.map_copy(page, access, *self._place_of_copy(number))
             for offset in replaced:
                 view[offset] = _HLT
             self._executable[page] = number
         elif page not in self._executable:
             self._executable[page] = None
             orders.protect(page, PAGE_SIZE, access)
+
+    def _place_of_copy(self, number: int) -> tuple[int, int]:
+        """Return the stub's descriptor and the offset of a copy; giving a descriptor takes long, so it is kept."""
+        block, offset = divmod(number, _COPIES)
+        if block >= self._blocks_given and self._stub is not None:
+            self._stub.give_descriptor(self._copies.descriptor(block), _FIRST_COPIES_DESCRIPTOR + block)
+            self._blocks_given = block + 1
+        return _FIRST_COPIES_DESCRIPTOR + block, offset * PAGE_SIZE
 
     def close(self) -> None:
         """Stop following the machine's memory."""

@@ -36,8 +36,8 @@ _ABOVE_TARGETS = 10
 
 _MFD_EXEC = 0x10
 
-PATIENCE = 5_000_000_000
-"""Nanoseconds that the stub may take to start, or to do orders."""
+PATIENCE = 5_000
+"""Milliseconds that the stub may take to start, or to do orders."""
 
 
 class StubError(MmSupervisorError):
@@ -122,7 +122,7 @@ class Stub:
         self._closing.callback(os.close, self._pidfd)
 
     def _receive_listener(self, ours: socket.socket) -> int:
-        ours.settimeout(PATIENCE / 1e9)
+        ours.settimeout(PATIENCE / 1000)
         descriptors: list[int] = []
         with contextlib.suppress(TimeoutError):
             _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
@@ -132,9 +132,9 @@ class Stub:
         return descriptors[0]
 
     def _meet_both_threads(self) -> None:
-        deadline = time.monotonic_ns() + PATIENCE
+        deadline = time.monotonic() + PATIENCE / 1000
         while not (self._asking and self._ring3):
-            if not self._notifications.wait(max(deadline - time.monotonic_ns(), 0)):
+            if not self._notifications.wait(max(int((deadline - time.monotonic()) * 1000), 0)):
                 raise StubDiedError(f"the stub did not start: {self._end()}")
             self._take_notification()
         self.frame_offset = self._context_address - FRAMES
@@ -143,9 +143,12 @@ class Stub:
 
     def _take_notification(self) -> None:
         """Receive a notification and note whose it is."""
+        if self._notifications.receive():
+            self._note()
+
+    def _note(self) -> None:
+        """Note whose notification was received."""
         notifications = self._notifications
-        if not notifications.receive():
-            return
         if notifications.number == RT_SIGRETURN:
             self._ring3 = notifications.identifier
             self._context_address = notifications.argument(2)
@@ -157,26 +160,30 @@ class Stub:
             number, error = notifications.number, notifications.argument(0)
             raise StubDiedError(f"the stub gave up with system call {number}, argument {error}")
 
-    def go(self) -> None:
-        """Let ring 3 go on with the registers that are in the frame.
+    def go(self, milliseconds: int) -> bool:
+        """Let ring 3 go on with the registers that are in the frame; return whether it came back within the time.
 
         Raises:
             StubDiedError: the stub is gone.
         """
         identifier, self._ring3 = self._ring3, 0
+        notifications = self._notifications
         try:
-            self._notifications.let_go_on(identifier)
+            if not notifications.exchange(identifier, milliseconds):
+                return False
         except ProcessLookupError as failure:
-            raise StubDiedError(str(failure)) from failure
+            raise StubDiedError(f"{failure}: {self._end()}") from failure
+        self._note()
+        return self._ring3 != 0
 
-    def wait(self, nanoseconds: int) -> bool:
+    def wait(self, milliseconds: int) -> bool:
         """Return whether ring 3 came back within the time.
 
         Raises:
             StubDiedError: the stub is gone.
         """
         try:
-            if not self._notifications.wait(nanoseconds):
+            if not self._notifications.wait(milliseconds):
                 return False
         except ProcessLookupError as failure:
             raise StubDiedError(f"{failure}: {self._end()}") from failure
