@@ -17,12 +17,11 @@ from mmsupervisor.ipl.communicate import communicate
 from mmsupervisor.ipl.slot_communicate import SlotCommunicate
 from mmsupervisor.ipl.steps import LaunchStep
 from mmsupervisor.machine.memory import PAGE_SIZE
-from mmsupervisor.machine.save_state import Vendor
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.hob import GuidHob
 from mmsupervisor.pi.memory_types import MemoryAttribute
-from mmsupervisor.pi.mmram import MmramState
+from mmsupervisor.pi.mmram import MmramDescriptor, MmramState
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import Status
 from mmsupervisor.pi.supervisor_hobs import MmramBlock
@@ -51,6 +50,7 @@ SUPERVISOR_PROTOCOL = known_guid("gMmSupervisorCommunicationProtocolGuid")
 VARIABLE_MARKERS = {known_guid("gEfiSmmVariableProtocolGuid"), known_guid("gSmmVariableWriteGuid")}
 BOTH = pytest.mark.parametrize("launch", [PEI, DXE], ids=["pei", "dxe"])
 OVERSIZE = 16 * PAGE_SIZE + 1
+FOUR_GIB = 1 << 32
 
 
 def message(guid: Guid, payload: bytes = bytes(1)) -> bytes:
@@ -183,14 +183,24 @@ def test_row_05_hob_and_capability_differ(launch: Profile) -> None:
 
 
 def test_row_06_only_a_range_above_4_gib() -> None:
-    high = PlatformDescription(memory_top=0x1_4000_0000, ranges=(), vendor=Vendor.AMD)
-    with booting(PEI, until=Phase.LAUNCHED, description=high) as boot:
+    high = MmramDescriptor(FOUR_GIB, FOUR_GIB, 64 << 20, MmramState.CLOSED)
+
+    def only_high(platform: Platform) -> None:
+        hob = next(platform.hobs.guid_hobs(SMRAM_GUID))
+        tiles = MmramBlock.parse(Reader(hob.data, "HOB")).descriptors[0]
+        platform.hobs.replace(hob, GuidHob(SMRAM_GUID, MmramBlock((tiles, high)).pack()))
+        platform.smm_access2._ranges._ranges = [tiles, high]
+
+    description = PlatformDescription(above_4g=64 << 20)
+    with booting(PEI, until=Phase.LAUNCHED, description=description, prepare=only_high) as boot:
         assert boot.failure is not None
         assert boot.failure.step == 8
         assert "loops for ever" in str(boot.failure)
-    with booting(DXE, until=Phase.LAUNCHED, description=high) as boot:
+    with booting(DXE, "Echo", until=Phase.LAUNCHED, description=description, prepare=only_high) as boot:
         assert boot.failure is None
-        assert boot.launcher.mailbox.read().image_base > 1 << 32
+        assert boot.launcher.mailbox.read().image_base > FOUR_GIB
+        assert boot.platform.core is not None
+        assert boot.platform.core.dispatcher.results["Echo"] == 0
 
 
 def test_row_07_calls_for_mmram() -> None:
