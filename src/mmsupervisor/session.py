@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from mmsupervisor.abi.relaxations import Relaxation, relaxations_by_name
 from mmsupervisor.broker.database import Ring3Database, read_database
 from mmsupervisor.core.discovery import Driver
 from mmsupervisor.core.entry import Core
@@ -20,8 +21,11 @@ from mmsupervisor.core.events import DriverRefused, PhaseReached, ProtocolInstal
 from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
 from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.pages import Owner, PageRecord, PageType
+from mmsupervisor.core.relaxations import RelaxedUse
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
+from mmsupervisor.dxe.traditional.database import InstalledOutside
+from mmsupervisor.dxe.traditional.stand_in import CensusEntry
 from mmsupervisor.dxe.world import PhaseError
 from mmsupervisor.ipl.communicate import Answer
 from mmsupervisor.ipl.steps import LaunchFailedError
@@ -36,6 +40,7 @@ from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.devices import DeviceSet
 from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
+from mmsupervisor.platform.traditional import refusals as refused_traditional
 from mmsupervisor.platform.wiring import Platform, PortTrap
 from mmsupervisor.unblock.ledger import UnblockRecord
 
@@ -49,8 +54,9 @@ class DriverReport:
     Attributes:
         name: Its name.
         guid: Its file GUID.
-        state: ``started``, ``failed`` (its entry point returned an error), ``running`` (it was running when the
-            system died), ``refused``, ``never dispatched``, or ``not reached`` (the system died before its turn).
+        state: ``started``, ``failed`` (its entry point returned an error), ``removed`` (its entry point broke a rule
+            and a relaxation let it be removed), ``running`` (it was running when the system died), ``refused``,
+            ``never dispatched``, or ``not reached`` (the system died before its turn).
         status: What its entry point returned, or None.
         reason: Why it was refused or not dispatched, or empty.
         base: Address of its image, or None.
@@ -170,12 +176,15 @@ class Session:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far, in order; drivers that were never dispatched come last."""
-        if self.core is None:
-            return () if self.launch_failure is None else (self._launch_finding(self.launch_failure),)
-        found = list(self.core.supervisor.findings)
+        relaxed = self._platform.stand_in is not None
+        found = [] if relaxed else refused_traditional(self.firmware.traditional)
+        if self.core is not None:
+            found = [*self.core.supervisor.findings, *found]
         if self.launch_failure is not None:
             found.append(self._launch_finding(self.launch_failure))
-        if Phase.LAUNCHED in self.phases:  # a system that died while drivers were started had no time for the others
+        if (
+            self.core is not None and Phase.LAUNCHED in self.phases
+        ):  # a system that died while drivers were started had no time for the others
             found += [_never_dispatched(driver, self.core) for driver in self.core.dispatcher.never_dispatched()]
         return tuple(found)
 
@@ -226,6 +235,8 @@ class Session:
             state, reason = "refused", self._refused[driver.name]
         elif not driver.initialized:
             state, reason = "never dispatched" if Phase.LAUNCHED in self.phases else "not reached", driver.depex.infix
+        elif driver.name in core.dispatcher.removed:
+            state, reason = "removed", str(core.dispatcher.removed[driver.name])
         elif status is None:
             state = "running"
         else:
@@ -253,6 +264,21 @@ class Session:
             tuple(tally.protocols),
             notifications,
         )
+
+    @property
+    def relaxed_uses(self) -> tuple[RelaxedUse, ...]:
+        """Every use of a relaxation by place, in order of the first use."""
+        return self._platform.relaxations.uses
+
+    @property
+    def outside_calls(self) -> tuple[CensusEntry, ...]:
+        """What traditional drivers asked of DXE, by driver and service, in order of the first call."""
+        return self._platform.stand_in.census if self._platform.stand_in else ()
+
+    @property
+    def outside_protocols(self) -> tuple[InstalledOutside, ...]:
+        """What traditional drivers installed in DXE's database, in order."""
+        return self._platform.stand_in.installed if self._platform.stand_in else ()
 
     # What can be done
 
@@ -361,7 +387,7 @@ class Session:
 
 
 def _never_dispatched(driver: Driver, core: Core) -> Finding:
-    missing = [guid.label for guid in driver.depex.pushed if not core.supervisor.protocols.has(guid)]
+    missing = [guid.label for guid in driver.depex.pushed if not core.dispatcher.sees(driver, guid)]
     detail = f"waits for {', '.join(missing)}" if missing else f"its expression is {driver.depex.infix}"
     return make_finding("MM-2002", detail, subject=driver.name, rule="boot-flow.md §6.2")
 
@@ -376,6 +402,8 @@ def boot(
     prepare: Callable[[Session], None] | None = None,
     symbols: Mapping[Guid, Symbols] | None = None,
     policy: bytes | None = None,
+    relax: Iterable[Relaxation | str] = (),
+    observe: bool = False,
 ) -> Session:
     """Boot a firmware image.
 
@@ -388,6 +416,8 @@ def boot(
         prepare: Called before the launch, as PEI code that runs before it: may allocate and ask to unblock.
         symbols: Names in drivers by file GUID, beside those of the shipped drivers.
         policy: An isolation policy to put in place of the image's.
+        relax: Relaxations, or their names: what would end the system is permitted and counted.
+        observe: All relaxations.
 
     Returns:
         The session, also if the system died or the launch failed: see ``stop`` and ``launch_failure``.
@@ -395,7 +425,10 @@ def boot(
     Raises:
         FormatError: the image is malformed.
         OSError: it cannot be read.
+        UnknownRelaxationError: a name is no relaxation's.
     """
+    names = [item.value if isinstance(item, Relaxation) else item for item in relax]
+    relaxed = frozenset(Relaxation) if observe else relaxations_by_name(names)
     description = description or PlatformDescription()
     if image is None:
         data, title = sample_volume(description.profile), SAMPLE_NAME
@@ -404,10 +437,15 @@ def boot(
     else:
         data, title = Path(image).read_bytes(), str(image)
     tree = read_image(Reader(data, title))
-    firmware = read_firmware(tree, data, title, policy)
+    traditional = Relaxation.TRADITIONAL_ENTRY in relaxed
+    firmware = read_firmware(tree, data, title, policy, traditional=traditional, profile=description.profile)
     known = {**shipped_symbols(tree), **(symbols or {})}
     platform = Platform(
-        description, firmware, processor=processor, symbols_of=lambda guid: known.get(guid) or Symbols()
+        description,
+        firmware,
+        processor=processor,
+        symbols_of=lambda guid: known.get(guid) or Symbols(),
+        relaxed=relaxed,
     )
     session = Session(platform)
     if prepare is not None:

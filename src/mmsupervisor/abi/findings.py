@@ -183,6 +183,12 @@ _TABLE = (
         "Use fixed PCDs, HOB data, or a message from a DXE relay.",
     ),
     FindingKind(
+        "MM-2011", "traditional driver",
+        "A file is a traditional SMM driver: the supervisor loads MM_STANDALONE files only, and there is no EFI system "
+        "table in MM.",
+        "Convert it to MM_STANDALONE (developer-considerations.md §8); observe it to see what it uses.",
+    ),
+    FindingKind(
         "MM-3001", "reference bug",
         "The run met a decision that is a bug of the reference, and reproduced it.",
         "Do not rely on it; see the fact sheet named.",

@@ -80,13 +80,20 @@ class Dispatcher:
 
     def _is_ready(self, driver: Driver) -> bool:
         """Whether a driver's expression is true now; a traditional one's looks into DXE's database too."""
-        has = self._supervisor.protocols.has
-        if not driver.traditional:
-            return evaluate(driver.depex, has).value
+        if driver.traditional:
+            outside = self._supervisor.relaxations.outside
+            if outside is None or not outside.ready or not self._supervisor.protocols.has(_READY_GUID):
+                return False
+            if driver.apriori:
+                return True
+        return evaluate(driver.depex, lambda guid: self.sees(driver, guid)).value
+
+    def sees(self, driver: Driver, guid: Guid) -> bool:
+        """Whether a PUSH in a driver's expression is true: of a traditional one by DXE's database too."""
+        if self._supervisor.protocols.has(guid):
+            return True
         outside = self._supervisor.relaxations.outside
-        if outside is None or not outside.ready or not has(_READY_GUID):
-            return False
-        return driver.apriori or evaluate(driver.depex, lambda guid: has(guid) or outside.has_protocol(guid)).value
+        return driver.traditional and outside is not None and outside.has_protocol(guid)
 
     def _queue_with_neighbours(self, driver: Driver) -> None:
         """Queue the drivers that want to run before one, then it, then those that want to run after it."""

@@ -6,20 +6,24 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 from mmsupervisor import prebuilt
+from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
 from mmsupervisor.core.modules import BROKER_GUID, Symbols
 from mmsupervisor.ipl.interfaces import CoreImage
-from mmsupervisor.pi.container import Image
+from mmsupervisor.pi.container import Image, read_image
 from mmsupervisor.pi.errors import FormatError, MmSupervisorError
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.pcd_database import Pcd
 from mmsupervisor.pi.pe import parse_pe
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume import FFS2_GUID, FFS3_GUID, File, FileType, SectionType, Volume, files, volumes
 from mmsupervisor.pi.volume.build import build_volume
 from mmsupervisor.pi.volume.build_section import BuildError
 from mmsupervisor.pi.volume.rebuild import volume_spec
-from mmsupervisor.platform.sample import BROKER_NAME, CORE_GUID, POLICY_GUID, broker_volume, policy_file
+from mmsupervisor.platform.sample import BROKER_NAME, CORE_GUID, POLICY_GUID, broker_volume, mm_volume, policy_file
+from mmsupervisor.platform.traditional import TraditionalFile, image_pcds, traditional_files
 
 _OUR_BROKER = "our broker"
+_OUR_SUPERVISOR = "our supervisor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Firmware:
         brings_broker: Whether the image has a broker of its own; ours is added in a volume where it has not.
         core_volume: Name of the volume that holds the core, or empty.
         image: The image's bytes.
+        traditional: Traditional MM drivers, which only a relaxation lets in.
+        pcds: The values that the image's PCD databases begin with; read where traditional drivers are let in.
     """
 
     name: str
@@ -56,6 +62,8 @@ class Firmware:
     brings_broker: bool
     core_volume: str = ""
     image: bytes = field(default=b"", repr=False)
+    traditional: tuple[TraditionalFile, ...] = ()
+    pcds: tuple[Pcd, ...] = ()
 
     @property
     def core_with_hob(self) -> CoreImage | None:
@@ -63,7 +71,15 @@ class Firmware:
         return self.core if any(volume.name == self.core_volume for volume in self.volumes) else None
 
 
-def read_firmware(image: Image, data: bytes, name: str, policy: bytes | None = None) -> Firmware:
+def read_firmware(
+    image: Image,
+    data: bytes,
+    name: str,
+    policy: bytes | None = None,
+    *,
+    traditional: bool = False,
+    profile: Profile = NEWEST_RELEASE,
+) -> Firmware:
     """Take a boot's share of an image that was read.
 
     Args:
@@ -71,6 +87,9 @@ def read_firmware(image: Image, data: bytes, name: str, policy: bytes | None = N
         data: The bytes it was read from.
         name: For reports.
         policy: An isolation policy to put in place of the one in the core's volume; None leaves it.
+        traditional: Whether traditional drivers are let in: an image without a supervisor of its own is then given
+            our core, policy and broker, in a volume of their own.
+        profile: Which generation that core is.
 
     Raises:
         BuildError: the core's volume cannot be written anew with another policy.
@@ -80,7 +99,25 @@ def read_firmware(image: Image, data: bytes, name: str, policy: bytes | None = N
     brings_broker = any(place.node.guid == BROKER_GUID for place in files(image, FileType.MM_STANDALONE))
     if core is not None and not brings_broker:
         visible += (VisibleVolume(_OUR_BROKER, broker_volume()),)
-    return Firmware(name, hashlib.sha256(data).hexdigest(), visible, core, brings_broker, core_volume, data)
+    found = Firmware(
+        name,
+        hashlib.sha256(data).hexdigest(),
+        visible,
+        core,
+        brings_broker,
+        core_volume,
+        data,
+        traditional_files(image),
+        image_pcds(image) if traditional else (),
+    )
+    return _with_our_supervisor(found, policy, profile) if traditional and found.traditional and not core else found
+
+
+def _with_our_supervisor(firmware: Firmware, policy: bytes | None, profile: Profile) -> Firmware:
+    data = mm_volume([], policy=policy, profile=profile)
+    core, _ = _find_core(read_image(Reader(data, _OUR_SUPERVISOR)))
+    volumes_ = (*firmware.volumes, VisibleVolume(_OUR_SUPERVISOR, data))
+    return replace(firmware, volumes=volumes_, core=core, core_volume=_OUR_SUPERVISOR)
 
 
 def with_visible_volumes(firmware: Firmware, places: tuple[str, ...]) -> Firmware:

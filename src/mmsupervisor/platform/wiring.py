@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 from mmsupervisor.abi.dxe_launch import CommonRegion, CoreData, RegionType
 from mmsupervisor.abi.profile import Launch, Profile
+from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.core.entry import Core, start_core
 from mmsupervisor.core.errors import LaunchError
 from mmsupervisor.core.events import ReferenceBugMet
 from mmsupervisor.core.mmi import serve_mmi
 from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.one_slot import refuse_without_core
+from mmsupervisor.core.relaxations import Relaxations
 from mmsupervisor.core.supervisor import Machine
 from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
 from mmsupervisor.dxe.boot_services import DxeBootServices
@@ -24,6 +26,7 @@ from mmsupervisor.dxe.mm_access import ChipsetMmAccess, ChipsetSmmAccess2
 from mmsupervisor.dxe.pei_launch_world import PeiLaunchWorld
 from mmsupervisor.dxe.runtime_map import RuntimeMap
 from mmsupervisor.dxe.support import NewBuffers
+from mmsupervisor.dxe.traditional.stand_in import StandIn
 from mmsupervisor.dxe.world import World
 from mmsupervisor.ipl.launcher import PeiLauncher
 from mmsupervisor.ipl.pi_smm_ipl import DxeServices, PiSmmIpl
@@ -51,6 +54,7 @@ from mmsupervisor.platform.description import MIB, PlatformDescription
 from mmsupervisor.platform.devices import DeviceSet
 from mmsupervisor.platform.firmware import Firmware, with_visible_volumes
 from mmsupervisor.platform.memory_layout import ABOVE_1_MIB, TILE, MemoryLayout
+from mmsupervisor.platform.traditional import begin_with_dxe, make_stand_in, with_described_pcds
 from mmsupervisor.processor.cpuid import amd_cpuid, intel_cpuid
 from mmsupervisor.processor.interface import Processor, ProcessorOptions
 from mmsupervisor.processor.select import make_processor
@@ -136,6 +140,8 @@ class Platform:
         world: PEI and DXE.
         core: The core, once its entry point has succeeded.
         core_failure: Why it has not, or None.
+        relaxations: What strictness is loosened, and every use of it.
+        stand_in: What stands for DXE before traditional drivers, or None where they are not let in.
     """
 
     def __init__(
@@ -146,6 +152,7 @@ class Platform:
         processor: str = "auto",
         log: EventLog | None = None,
         symbols_of: Callable[[Guid], Symbols],
+        relaxed: frozenset[Relaxation] = frozenset(),
     ) -> None:
         """Wire a platform; nothing runs yet."""
         self.description = description
@@ -173,6 +180,20 @@ class Platform:
         self.smm_access2 = ChipsetSmmAccess2(self.layout.hob_ranges())
         self.memory_space = DxeMemorySpace(1 << description.address_bits)
         self.world: World = self._dxe_world() if self._profile.launch is Launch.DXE else self._pei_world()
+        self.stand_in = self._make_stand_in() if Relaxation.TRADITIONAL_ENTRY in relaxed else None
+        self.relaxations = Relaxations(relaxed, self.stand_in)
+
+    def _make_stand_in(self) -> StandIn:
+        stand_in = make_stand_in(
+            self.machine.memory,
+            self._memory_map,
+            mmram=self.layout.hob_ranges(),
+            hob_list=self._places.hobs,
+            pcds=with_described_pcds(self.firmware.pcds, self.description.pcds),
+            boot_services=self.world.boot_services,
+        )
+        begin_with_dxe(stand_in, self.world)
+        return stand_in
 
     def _pei_world(self) -> PeiLaunchWorld:
         memory, description = self.machine.memory, self.description
@@ -315,7 +336,12 @@ class Platform:
         self._write_save_states(None)
         try:
             self.core = start_core(
-                self.machine, self.processor, hob_list, profile=self._profile, symbols_of=self._symbols_of
+                self.machine,
+                self.processor,
+                hob_list,
+                profile=self._profile,
+                symbols_of=self._symbols_of,
+                relaxations=self.relaxations,
             )
         except LaunchError as error:
             self.core_failure = error
