@@ -176,15 +176,13 @@ class Session:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far, in order; drivers that were never dispatched come last."""
-        relaxed = self._platform.stand_in is not None
-        found = [] if relaxed else refused_traditional(self.firmware.traditional)
-        if self.core is not None:
-            found = [*self.core.supervisor.findings, *found]
+        found = [] if self.core is None else list(self.core.supervisor.findings)
         if self.launch_failure is not None:
             found.append(self._launch_finding(self.launch_failure))
-        if (
-            self.core is not None and Phase.LAUNCHED in self.phases
-        ):  # a system that died while drivers were started had no time for the others
+        if self._platform.stand_in is None:
+            found += refused_traditional(self.firmware.traditional)
+        # A system that died while drivers were started had no time for the others.
+        if self.core is not None and Phase.LAUNCHED in self.phases:
             found += [_never_dispatched(driver, self.core) for driver in self.core.dispatcher.never_dispatched()]
         return tuple(found)
 
