@@ -7,6 +7,7 @@
 ===================================  ===========================================
 docs/system-calls.md                 mmsupervisor.abi.system_calls
 docs/findings.md                     mmsupervisor.abi.findings
+docs/platform.md                     mmsupervisor.platform.schema
 docs/schemas/session.schema.json     mmsupervisor.report.model
 ===================================  ===========================================
 """
@@ -34,6 +35,9 @@ from mmsupervisor.abi.system_calls import (
     UserRange,
 )
 from mmsupervisor.pi.status import status_name
+from mmsupervisor.platform.description import PlatformDescription
+from mmsupervisor.platform.schema import SECTIONS, Key, Section
+from mmsupervisor.platform.tree import Table, to_tree
 from mmsupervisor.report import document, model
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -140,6 +144,56 @@ def findings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+# --- platform files -------------------------------------------------------------------------------------------
+
+
+def platform_page() -> str:
+    """The reference of all keys of a platform file."""
+    defaults = to_tree(PlatformDescription())
+    lines = [
+        "# Platform files",
+        "",
+        MADE.format(source="mmsupervisor.platform.schema"),
+        "",
+        "A platform file says what no firmware image says: MMRAM, CPUs, memory, MMIO, devices. `mmsup platform init`",
+        "writes one with every key, explained; `mmsup platform check FILE` checks one and prints what it comes to; the",
+        "commands that boot take it with `--platform FILE`. It is TOML. Every key may be left out, and means its",
+        "default then: together the defaults are a machine like QEMU's Q35",
+        "([q35-platform.md](reference/q35-platform.md)). Unknown keys, values of another type, ranges that overlap and",
+        "the like are errors, each with file, line and rule.",
+    ]
+    for section in SECTIONS:
+        lines += ["", *_section(section, defaults[section.name])]
+    return "\n".join(lines) + "\n"
+
+
+def _section(section: Section, default: Table | list[Table]) -> Iterator[str]:
+    yield f"## [[{section.name}]]" if section.is_array else f"## [{section.name}]"
+    yield ""
+    yield section.meaning
+    if section.is_array:
+        count = len(default) or "none"
+        yield ""
+        yield f"As often as needed. The default has {count}; what is written replaces all of the default's."
+    yield ""
+    if section.entries is not None and isinstance(default, dict):
+        entries = ", ".join(f"`0x{number:X}`" for number in default)
+        yield f"Keys are MSR numbers, values numbers of 64 bits. What is written replaces the default's: {entries}."
+        return
+    yield "| Key | Value | Default | Meaning |"
+    yield "|---|---|---|---|"
+    for key in section.keys:
+        yield f"| `{key.name}` | {key.kind.words} | {_default(key, default)} | {key.meaning} |"
+
+
+def _default(key: Key, default: Table | list[Table]) -> str:
+    if key.is_needed:
+        return "must be there"
+    if key.default_text:
+        return key.default_text
+    return f"`{key.kind.write(default[key.name])}`" if isinstance(default, dict) else "none"
+
+
 # --- the schema of reports ------------------------------------------------------------------------------------
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -231,6 +285,7 @@ def _or_null(described: dict[str, Any]) -> dict[str, Any]:
 PAGES: dict[str, Callable[[], str]] = {
     "system-calls.md": system_calls_page,
     "findings.md": findings_page,
+    "platform.md": platform_page,
     "schemas/session.schema.json": session_schema,
 }
 """What is made, by path below docs/."""
