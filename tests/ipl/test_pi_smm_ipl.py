@@ -25,6 +25,7 @@ from tests.ipl.launches import CORE_DATA_GUID, DXE, MP_GUID, REGION_GUID, SOMEBO
 
 MM_BASE = known_guid("gEfiMmBaseProtocolGuid")
 UNBLOCK_PROTOCOL = known_guid("gMmSupervisorUnblockMemoryProtocolGuid")
+DISPATCH_GUID = known_guid("gMmSupervisorDriverDispatchGuid")
 UC, WB = int(MemoryAttribute.UC), int(MemoryAttribute.WB)
 DEBUG = replace(DXE, debug=True)
 MIB = 1 << 20
@@ -310,6 +311,14 @@ def test_step_18_repeats_while_the_core_asks_for_it(results: list[int], messages
         assert len([number for number, _ in boot.steps if number == 18]) == messages
         assert boot.failure is None
         assert boot.launcher.published
+
+
+def test_step_18_the_core_s_own_answers() -> None:
+    with booting(DXE, "Echo", until=Phase.LAUNCHED) as boot:
+        step = next(event for event in boot.of(LaunchStep) if isinstance(event, LaunchStep) and event.number == 18)
+        assert "result 1;" in step.what
+        again = boot.launcher.ask_supervisor(DISPATCH_GUID.raw + (1).to_bytes(8, "little") + b"\xee", "test")
+        assert (again.status, again.data[0x18:]) == (Status.SUCCESS, b"\0")  # nothing is left to be dispatched
 
 
 def test_step_18_for_ever() -> None:

@@ -169,14 +169,17 @@ def count_roots(boot: Boot) -> list[int]:
 
 
 def test_mm_takes_the_user_s_message_then_root_handlers(boot: Boot) -> None:
-    roots = count_roots(boot)
     user, memory = boot.supervisor.user, boot.platform.machine.memory
     memory.fill(user.external, user.size, 0xEE)
+    assert post(boot, user.external, user.size) == Status.NOT_FOUND
+    assert boot.supervisor.memory.read(user.internal + user.size - 1, 1) == b"\xee"
+    roots = count_roots(boot)
     payload = ECHO_MESSAGE.pack(0, 0, 0, 0) + b"abcd"
     memory.write(user.external, message(ECHO, payload, MAX))  # MessageLength is not looked at
     assert post(boot, user.external, 0x18 + len(payload)) == Status.SUCCESS
     assert len(roots) == 1
-    assert set(boot.supervisor.memory.read(user.internal + 0x18 + len(payload), 256)) == {0}
+    rest = 0x18 + len(payload)
+    assert set(boot.supervisor.memory.read(user.internal + rest, user.size - rest)) == {0}
     assert memory.read(user.external + 0x18 + len(payload), 1) == b"\xee"  # nor is more copied out
     assert ended(boot).size == 0x18 + len(payload)
 
