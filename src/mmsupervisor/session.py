@@ -9,18 +9,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from mmsupervisor.abi.relaxations import Relaxation, relaxations_by_name
-from mmsupervisor.broker.database import Ring3Database, read_database
+from mmsupervisor.broker.database import Ring3Database
 from mmsupervisor.core.discovery import Driver
 from mmsupervisor.core.entry import Core
-from mmsupervisor.core.events import DriverRefused, PhaseReached, ProtocolInstalled, SystemCallMade
+from mmsupervisor.core.events import PhaseReached
 from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
 from mmsupervisor.core.modules import Symbols
-from mmsupervisor.core.pages import Owner, PageRecord, PageType
 from mmsupervisor.core.relaxations import RelaxedUse
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
@@ -35,9 +33,9 @@ from mmsupervisor.pi.container import read_image
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.memory_types import MemoryType
 from mmsupervisor.pi.reader import Reader
-from mmsupervisor.pi.status import ERROR_BIT
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.devices import DeviceSet
+from mmsupervisor.platform.driver_reports import DriverReport, DriverTallies, read_protocols, report_drivers
 from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
 from mmsupervisor.platform.traditional import refusals as refused_traditional
@@ -45,45 +43,6 @@ from mmsupervisor.platform.wiring import Platform, PortTrap
 from mmsupervisor.unblock.ledger import UnblockRecord
 
 SAMPLE_NAME = "sample platform"
-
-
-@dataclass(frozen=True, slots=True)
-class DriverReport:
-    """What became of one driver.
-
-    Attributes:
-        name: Its name.
-        guid: Its file GUID.
-        state: ``started``, ``failed`` (its entry point returned an error), ``removed`` (its entry point broke a rule
-            and a relaxation let it be removed), ``running`` (it was running when the system died), ``refused``,
-            ``never dispatched``, or ``not reached`` (the system died before its turn).
-        status: What its entry point returned, or None.
-        reason: Why it was refused or not dispatched, or empty.
-        base: Address of its image, or None.
-        system_calls: Number of system calls it made, through the broker too.
-        handlers: Names of the GUIDs its MMI handlers serve, ``root`` for root handlers.
-        protocols: Names of the protocols it installed, in order.
-        notifications: Names of the protocols whose installation it asked to be told of, sorted.
-    """
-
-    name: str
-    guid: Guid
-    state: str
-    status: int | None
-    reason: str
-    base: int | None
-    system_calls: int
-    handlers: tuple[str, ...]
-    protocols: tuple[str, ...]
-    notifications: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What the log tells of one driver, counted as it happens."""
-
-    calls: int = 0
-    protocols: list[str] = field(default_factory=list)
 
 
 class Session:
@@ -103,9 +62,8 @@ class Session:
         self.description: PlatformDescription = platform.description
         self.stop: Finding | None = None
         self.launch_failure: LaunchFailedError | None = None
-        self._tallies: dict[str, _Tally] = {}
-        self._refused: dict[str, str] = {}
-        platform.machine.log.add_sink(self._count)
+        self._tallies = DriverTallies()
+        platform.machine.log.add_sink(self._tallies.take)
 
     def __enter__(self) -> Session:
         """Return the session itself."""
@@ -116,15 +74,6 @@ class Session:
     ) -> None:
         """Close the session."""
         self.close()
-
-    def _count(self, record: Record) -> None:
-        event, driver = record.event, record.position.driver
-        if isinstance(event, SystemCallMade):
-            self._tallies.setdefault(driver, _Tally()).calls += 1
-        elif isinstance(event, ProtocolInstalled) and driver:
-            self._tallies.setdefault(driver, _Tally()).protocols.append(event.guid)
-        elif isinstance(event, DriverRefused):
-            self._refused[event.name] = event.reason
 
     # What happened
 
@@ -198,13 +147,7 @@ class Session:
         """
         if self.core is None:
             return Ring3Database((), 0)
-        supervisor = self.core.supervisor
-        data = [
-            (piece.start, piece.size)
-            for piece in supervisor.pages.records
-            if piece.value == PageRecord(PageType.RUNTIME_SERVICES_DATA, Owner.USER)
-        ]
-        return read_database(self.memory, data)
+        return read_protocols(self.core)
 
     def owner_of(self, address: int) -> str:
         """Return the name of the driver whose image holds an address, or an empty string."""
@@ -213,55 +156,9 @@ class Session:
     @property
     def drivers(self) -> tuple[DriverReport, ...]:
         """What became of each driver that the core's scan found, in the order of the scan."""
-        core = self.core
-        if core is None:
+        if self.core is None:
             return ()
-        waiting: dict[str, set[str]] = {}
-        for protocol in self.protocol_database().protocols:
-            for function in protocol.notifications:
-                waiting.setdefault(self.owner_of(function), set()).add(protocol.guid.label)
-        return tuple(
-            self._driver_report(core, driver, tuple(sorted(waiting.get(driver.name, ()))))
-            for driver in core.dispatcher.drivers
-        )
-
-    def _driver_report(self, core: Core, driver: Driver, notifications: tuple[str, ...]) -> DriverReport:
-        status = core.dispatcher.results.get(driver.name)
-        module = core.supervisor.modules.by_name(driver.name)
-        reason = ""
-        if driver.name in self._refused:
-            state, reason = "refused", self._refused[driver.name]
-        elif not driver.initialized:
-            state, reason = "never dispatched" if Phase.LAUNCHED in self.phases else "not reached", driver.depex.infix
-        elif driver.name in core.dispatcher.removed:
-            state, reason = "removed", str(core.dispatcher.removed[driver.name])
-        elif status is None:
-            state = "running"
-        else:
-            state = "failed" if status & ERROR_BIT else "started"
-        tally = self._tallies.get(driver.name, _Tally())
-        handlers = (
-            ()
-            if module is None
-            else tuple(
-                handler.label
-                for handler in core.supervisor.handlers.all()
-                if module.base <= handler.routine < module.base + module.size
-            )
-        )
-        base = module.base if module else None
-        return DriverReport(
-            driver.name,
-            driver.guid,
-            state,
-            status,
-            reason,
-            base,
-            tally.calls,
-            handlers,
-            tuple(tally.protocols),
-            notifications,
-        )
+        return report_drivers(self.core, self._tallies, launched=Phase.LAUNCHED in self.phases)
 
     @property
     def relaxed_uses(self) -> tuple[RelaxedUse, ...]:

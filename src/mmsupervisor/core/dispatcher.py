@@ -157,7 +157,7 @@ class Dispatcher:
         """Take a driver out, with its handlers. Protocols and notifications that it installed stay."""
         supervisor, module = self._supervisor, loaded.module
         for handler in supervisor.handlers.all():
-            if module.base <= handler.routine < module.base + module.size:
+            if module.holds(handler.routine):
                 supervisor.handlers.unregister(handler.handle, user=True)
         self.removed[driver.name] = finding
         supervisor.relaxations.note(

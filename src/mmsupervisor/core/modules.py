@@ -63,6 +63,10 @@ class Module:
     traditional: bool = False
     _places: dict[int, Place] = field(default_factory=dict, repr=False)
 
+    def holds(self, address: int) -> bool:
+        """Whether an address lies in this image."""
+        return self.base <= address < self.base + self.size
+
     def place(self, address: int) -> Place:
         """Describe an address in this image. Descriptions are kept: a driver makes its calls from few places."""
         known = self._places.get(address)

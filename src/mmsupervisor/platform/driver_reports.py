@@ -1,0 +1,147 @@
+"""What became of each driver: from the core's lists, the broker's database and the run's events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mmsupervisor.broker.database import Ring3Database, read_database
+from mmsupervisor.core.discovery import Driver
+from mmsupervisor.core.entry import Core
+from mmsupervisor.core.events import DriverRefused, ProtocolInstalled, SystemCallMade
+from mmsupervisor.core.pages import Owner, PageRecord, PageType
+from mmsupervisor.machine.events import Record
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.status import ERROR_BIT
+
+
+@dataclass(frozen=True, slots=True)
+class DriverReport:
+    """What became of one driver.
+
+    Attributes:
+        name: Its name.
+        guid: Its file GUID.
+        state: ``started``, ``failed`` (its entry point returned an error), ``removed`` (its entry point broke a rule
+            and a relaxation let it be removed), ``running`` (it was running when the system died), ``refused``,
+            ``never dispatched``, or ``not reached`` (the system died before its turn).
+        status: What its entry point returned, or None.
+        reason: Why it was refused or not dispatched, or empty.
+        base: Address of its image, or None.
+        system_calls: Number of system calls it made, through the broker too.
+        handlers: Names of the GUIDs its MMI handlers serve, ``root`` for root handlers.
+        protocols: Names of the protocols it installed, in order.
+        notifications: Names of the protocols whose installation it asked to be told of, sorted.
+    """
+
+    name: str
+    guid: Guid
+    state: str
+    status: int | None
+    reason: str
+    base: int | None
+    system_calls: int
+    handlers: tuple[str, ...]
+    protocols: tuple[str, ...]
+    notifications: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the log tells of one driver, counted as it happens."""
+
+    calls: int = 0
+    protocols: list[str] = field(default_factory=list)
+
+
+class DriverTallies:
+    """What a run's events tell of its drivers.
+
+    Attributes:
+        refused: Why a driver was refused, by name.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._tallies: dict[str, _Tally] = {}
+        self.refused: dict[str, str] = {}
+
+    def take(self, record: Record) -> None:
+        """Count an event; a sink of the log."""
+        event, driver = record.event, record.position.driver
+        if isinstance(event, SystemCallMade):
+            self._tallies.setdefault(driver, _Tally()).calls += 1
+        elif isinstance(event, ProtocolInstalled) and driver:
+            self._tallies.setdefault(driver, _Tally()).protocols.append(event.guid)
+        elif isinstance(event, DriverRefused):
+            self.refused[event.name] = event.reason
+
+    def system_calls(self, driver: str) -> int:
+        """Return how many system calls a driver made."""
+        return self._tallies[driver].calls if driver in self._tallies else 0
+
+    def protocols(self, driver: str) -> tuple[str, ...]:
+        """Return the names of the protocols that a driver installed, in order."""
+        return tuple(self._tallies[driver].protocols) if driver in self._tallies else ()
+
+
+def read_protocols(core: Core) -> Ring3Database:
+    """Read the broker's protocol database out of ring 3's data pages."""
+    supervisor = core.supervisor
+    wanted = PageRecord(PageType.RUNTIME_SERVICES_DATA, Owner.USER)
+    data = [(piece.start, piece.size) for piece in supervisor.pages.records if piece.value == wanted]
+    return read_database(supervisor.memory, data)
+
+
+def report_drivers(core: Core, tallies: DriverTallies, *, launched: bool) -> tuple[DriverReport, ...]:
+    """Return what became of each driver, in the order of the scan.
+
+    Args:
+        core: The core.
+        tallies: What the events told.
+        launched: Whether the launch was completed, so that every driver had its chance.
+    """
+    waiting: dict[str, set[str]] = {}
+    for protocol in read_protocols(core).protocols:
+        for function in protocol.notifications:
+            owner = core.supervisor.modules.place(function).driver
+            waiting.setdefault(owner, set()).add(protocol.guid.label)
+    return tuple(
+        _report(core, driver, tallies, tuple(sorted(waiting.get(driver.name, ()))), launched=launched)
+        for driver in core.dispatcher.drivers
+    )
+
+
+def _state(core: Core, driver: Driver, tallies: DriverTallies, *, launched: bool) -> tuple[str, str]:
+    """Return a driver's state and the reason for it."""
+    status = core.dispatcher.results.get(driver.name)
+    if driver.name in tallies.refused:
+        return "refused", tallies.refused[driver.name]
+    if not driver.initialized:
+        return "never dispatched" if launched else "not reached", driver.depex.infix
+    if driver.name in core.dispatcher.removed:
+        return "removed", str(core.dispatcher.removed[driver.name])
+    if status is None:
+        return "running", ""
+    return "failed" if status & ERROR_BIT else "started", ""
+
+
+def _report(
+    core: Core, driver: Driver, tallies: DriverTallies, notifications: tuple[str, ...], *, launched: bool
+) -> DriverReport:
+    module = core.supervisor.modules.by_name(driver.name)
+    state, reason = _state(core, driver, tallies, launched=launched)
+    handlers = (
+        () if module is None else tuple(h.label for h in core.supervisor.handlers.all() if module.holds(h.routine))
+    )
+    return DriverReport(
+        driver.name,
+        driver.guid,
+        state,
+        core.dispatcher.results.get(driver.name),
+        reason,
+        module.base if module else None,
+        tallies.system_calls(driver.name),
+        handlers,
+        tallies.protocols(driver.name),
+        notifications,
+    )
