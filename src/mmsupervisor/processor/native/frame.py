@@ -128,7 +128,10 @@ class Frame:
             struct.pack_into("<Q", self._bytes, self._state + XSTATE_BITMAP, bitmap | _SSE)
         self._bytes[first + 16 * index : first + 16 * index + 16] = value.to_bytes(16, "little")
 
-    def release(self) -> None:
-        """Let go of the memory."""
+    def detach(self) -> None:
+        """Let go of the stub's memory; the registers can still be read."""
+        kept = memoryview(bytearray(self._bytes))
         self.words.release()
         self._bytes.release()
+        self._bytes = kept
+        self.words = kept[: FRAME_WORDS * 8].cast("Q")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,12 @@ def lowest_address() -> int:
     with suppress(OSError, ValueError):
         lowest = int(Path("/proc/sys/vm/mmap_min_addr").read_text())
     return max(lowest, 0x1000)
+
+
+def kernel_release() -> tuple[int, int]:
+    """Return the first two numbers of the kernel's release; zeros if it does not say."""
+    numbers = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
 def refusal() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 PAGE = 0x1000
+PAGE_BITS = 12
 
 STUB = 0x6000_0000_0000
 """The stub's own range begins here; the machine's memory must end below."""
@@ -27,6 +28,9 @@ STUB_END = FRAMES + FRAMES_SIZE
 
 USER_END = 0x7FFF_FFFF_F000
 """End of the addresses that Linux gives to a process with four levels of page tables."""
+
+VSYSCALL = 0xFFFF_FFFF_FF60_0000
+"""A page that the kernel gives to every process and that cannot be unmapped."""
 
 ORDER_SIZE = 64
 """Bytes of one ordered system call: number, six arguments, and whether it makes the second thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 
 from iced_x86 import Instruction
 
@@ -12,7 +13,7 @@ from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access, PhysicalMe
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.processor import exceptions, page_map, special
 from mmsupervisor.processor.decoder import AddressFault, DeviceOperation, MemoryFault, Touch, begin_device_operation
-from mmsupervisor.processor.instructions import MASK64, decode, is_canonical, memory_uses
+from mmsupervisor.processor.instructions import MASK64, decode, memory_uses
 from mmsupervisor.processor.interface import (
     CALL_GATE_POINTER,
     BudgetSpent,
@@ -35,10 +36,12 @@ from mmsupervisor.processor.native.host import lowest_address
 from mmsupervisor.processor.native.layout import (
     AUDIT_ARCH_I386,
     AUDIT_ARCH_X86_64,
+    CALL_ADDRESS,
     CALL_NUMBER,
     CR2,
     ERROR_CODE,
     FLAGS,
+    PAGE_BITS,
     R8,
     RAX,
     RCX,
@@ -49,6 +52,7 @@ from mmsupervisor.processor.native.layout import (
     STUB,
     STUB_END,
     VECTOR,
+    VSYSCALL,
 )
 from mmsupervisor.processor.native.segments import SegmentFault, Selectors
 from mmsupervisor.processor.native.stub_memory import StubMemory
@@ -66,6 +70,9 @@ _POINTER_SIZE = 6
 
 GRACE = 2_000
 """Milliseconds that ring 3 may take to give the processor back when it is asked to."""
+
+MOST_IDLE = 30.0
+"""Seconds that ring 3 may be silent without using the processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +116,9 @@ class NativeProcessor:
             raise
 
     def _start(self) -> Stub:
-        self._stub = stub = Stub(trap_timestamps=self._stub_memory.may_read_timestamp)
+        stub = Stub(trap_timestamps=self._stub_memory.may_read_timestamp)
         self._frame = Frame(stub.frames, stub.frame_offset)
+        self._stub = stub
         self._words = self._frame.words
         self._stub_memory.attach(stub)
         self._budget.start_clock(stub.cpu_time())
@@ -164,8 +172,12 @@ class NativeProcessor:
 
     def forget_code(self, start: int, size: int) -> None:
         """Take notice that the supervisor wrote to pages that ring 3 may execute."""
-        if self._stub is not None:
+        if self._stub is None:
+            return
+        try:
             self._stub_memory.forget_code(start, size)
+        except StubDiedError:
+            self._drop_stub()  # the next resumption says so, the next entry starts another one
 
     def close(self) -> None:
         """Give up all resources. Closing twice is allowed."""
@@ -186,10 +198,13 @@ class NativeProcessor:
             self._start()
 
     def _drop_stub(self) -> None:
-        if self._stub is not None:
-            self._stub_memory.detach()
-            self._stub.close()
-            self._stub = None
+        if self._stub is None:
+            return
+        self._stub_memory.detach()
+        self._frame.detach()
+        self._words = self._frame.words
+        self._stub.close()
+        self._stub = None
 
     # Running
 
@@ -251,8 +266,15 @@ class NativeProcessor:
     def _wait_longer(self, stub: Stub) -> None:
         """Wait until ring 3 reports; ask it to when its budget is spent, and kill it if it does not."""
         budget = self._budget
+        used = stub.cpu_time()
+        idle_since = monotonic()
         while budget.is_bounded:
-            budget.look_at(stub.cpu_time())
+            cpu_time = stub.cpu_time()
+            if cpu_time != used:
+                used, idle_since = cpu_time, monotonic()
+            elif monotonic() - idle_since > MOST_IDLE:
+                raise StubDiedError("ring 3 is given no processor time (is the stub stopped?); it was killed")
+            budget.look_at(cpu_time)
             if budget.is_spent:
                 stub.ask_back()
                 if not stub.wait(GRACE):
@@ -299,17 +321,26 @@ class NativeProcessor:
             return self._on_exception(exceptions.GENERAL_PROTECTION, 0)
         if architecture != AUDIT_ARCH_X86_64:
             raise StubDiedError(f"a system call of architecture {architecture:#x}")
-        if not is_canonical(rip) or rip >> 63:
-            # The vsyscall page, which no process can do without: the machine has nothing there.
-            return self._page_fault(rip, Access.EXECUTE, self._frame.registers(), b"")
+        called_from = words[CALL_ADDRESS]
+        if called_from >> PAGE_BITS == VSYSCALL >> PAGE_BITS:
+            # The kernel took the call for one of its own, and has popped the return address.
+            words[RIP] = called_from
+            words[RSP] = words[RSP] - 8 & MASK64
+            return self._on_vsyscall_page(called_from)
         words[RCX] = rip
         words[_R11] = self._frame.flags
         self._answer = self._answer_system_call
         return SystemCall(words[RAX], (words[RDX], words[R8], words[_R9]), rip, words[RSP])
 
+    def _on_vsyscall_page(self, rip: int) -> Exit:
+        """No process can do without that page; the machine has nothing there."""
+        return self._page_fault(rip, Access.EXECUTE, self._frame.registers(), b"")
+
     def _on_exception(self, vector: int, error_code: int) -> Exit | None:
         words = self._words
         rip = words[RIP]
+        if rip >> PAGE_BITS == VSYSCALL >> PAGE_BITS:
+            return self._on_vsyscall_page(rip)
         if vector == _ALIGNMENT_CHECK:
             words[FLAGS] &= ~_ALIGNMENT_FLAG  # CR0.AM is off in the machine: the flag means nothing
             return None
@@ -326,6 +357,12 @@ class NativeProcessor:
         instruction = decode(code, rip)
         if instruction is None:
             return self._fault(vector, error_code, registers, code)
+        return self._on_instruction(instruction, vector, error_code, registers, code)
+
+    def _on_instruction(
+        self, instruction: Instruction, vector: int, error_code: int, registers: Registers, code: bytes
+    ) -> Exit | None:
+        """Return what the machine makes of an instruction for which the host raised an exception."""
         if instruction_rules.is_absent(instruction):
             return self._fault(exceptions.INVALID_OPCODE, 0, registers, code)
         if special.is_cpuid(instruction):
@@ -333,7 +370,7 @@ class NativeProcessor:
             return None
         if special.is_timestamp(instruction):
             self._answer = self._answer_timestamp
-            return TimestampRead(rip, special.is_timestamp_with_cpu(instruction))
+            return TimestampRead(registers.rip, special.is_timestamp_with_cpu(instruction))
         if special.is_trapped(instruction):
             vector, error_code = special.refusal(instruction, self._options.cpuid)
             return self._fault(vector, error_code, registers, code)

@@ -137,7 +137,7 @@ _PR_SET_PDEATHSIG, _PR_SET_TSC, _PR_SET_NO_NEW_PRIVS = 1, 26, 38
 _PR_TSC_SIGSEGV = 2
 _RLIMIT_CORE = 4
 _SIGKILL = 9
-_NEW_LISTENER = 8
+_NEW_LISTENER, _WAIT_KILLABLE = 8, 32
 _SIG_SETMASK = 2
 _CLONE_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000
 """VM, FS, FILES, SIGHAND, THREAD, SYSVSEM."""
@@ -177,7 +177,7 @@ def _message(data: _Data) -> int:
     return data.put(struct.pack("<QIIQQQQII", 0, 0, 0, vector, 1, rights, len(control), 0, 0))
 
 
-def _calls(data: _Data, *, trap_timestamps: bool) -> list[tuple[int, ...]]:
+def _calls(data: _Data, *, trap_timestamps: bool, wait_killable: bool) -> list[tuple[int, ...]]:
     """Return the system calls of the start, in order."""
     none = data.put(struct.pack("<Q", 0))
     everything = data.put(struct.pack("<Q", _ALL))
@@ -200,7 +200,12 @@ def _calls(data: _Data, *, trap_timestamps: bool) -> list[tuple[int, ...]]:
         (SIGALTSTACK, stack, 0),
         (CLOSE_RANGE, 0, CONTROL_DESCRIPTOR, 0),
         (CLOSE_RANGE, SOCKET_DESCRIPTOR + 1, 0xFFFF_FFFF, 0),
-        (SECCOMP, 1, _NEW_LISTENER, _filter(data, filters.stub_filter(ORDER_RETURN, ORDERS))),
+        (
+            SECCOMP,
+            1,
+            _NEW_LISTENER | (_WAIT_KILLABLE if wait_killable else 0),
+            _filter(data, filters.stub_filter(ORDER_RETURN, ORDERS)),
+        ),
         (SENDMSG, SOCKET_DESCRIPTOR, _message(data), 0),
         (CLOSE_RANGE, 0, 0xFFFF_FFFF, 0),
         (RT_SIGPROCMASK, _SIG_SETMASK, everything, 0, 8),
@@ -215,23 +220,24 @@ def order(*call: int) -> bytes:
     return struct.pack("<8Q", *call, *(0 for _ in range(8 - len(call))))
 
 
-def boot_table(*, trap_timestamps: bool) -> bytes:
+def boot_table(*, trap_timestamps: bool, wait_killable: bool) -> bytes:
     """Return the table of the start: the number of entries, the entries, what they point to.
 
     Args:
         trap_timestamps: Whether RDTSC and RDTSCP fault. A virtual machine may then pay for each crossing.
+        wait_killable: Whether a notification outlives a stop and a freeze of the process (Linux 5.19).
     """
     data = _Data(_DATA_OFFSET)
-    calls = _calls(data, trap_timestamps=trap_timestamps)
+    calls = _calls(data, trap_timestamps=trap_timestamps, wait_killable=wait_killable)
     if len(calls) > _MAX_CALLS:
         raise ValueError("too many system calls for the table")
     head = struct.pack("<Q", len(calls)).ljust(64, b"\0")
     return (head + b"".join(order(*call) for call in calls)).ljust(_DATA_OFFSET, b"\0") + data.content
 
 
-def executable(*, trap_timestamps: bool) -> bytes:
+def executable(*, trap_timestamps: bool, wait_killable: bool) -> bytes:
     """Return the stub as an ELF file: headers, the page of code, the table (see :func:`boot_table`)."""
-    table = boot_table(trap_timestamps=trap_timestamps)
+    table = boot_table(trap_timestamps=trap_timestamps, wait_killable=wait_killable)
     if len(table) > PAGE:
         raise ValueError("the table of the start is larger than its page")
     header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, CODE, 64, 0, 0, 64, 56, 3, 0, 0, 0)

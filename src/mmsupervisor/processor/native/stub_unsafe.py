@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.processor.native.host import kernel_release
 from mmsupervisor.processor.native.kernel_unsafe import Notifications
 from mmsupervisor.processor.native.layout import (
     CONTROL,
@@ -35,6 +36,8 @@ _ABOVE_TARGETS = 10
 """Descriptors from here on cannot be hit by the two that the stub is given."""
 
 _MFD_EXEC = 0x10
+_WAIT_KILLABLE = (5, 19)
+"""First kernel with notifications that only death takes back."""
 
 PATIENCE = 5_000
 """Milliseconds that the stub may take to start, or to do orders."""
@@ -88,11 +91,16 @@ class Stub:
     def _start(self) -> None:
         with contextlib.ExitStack() as temporary:
             program = _memory_file("mm-stub", temporary)
-            os.write(program, executable(trap_timestamps=self.traps_timestamps))
+            os.write(
+                program,
+                executable(trap_timestamps=self.traps_timestamps, wait_killable=kernel_release() >= _WAIT_KILLABLE),
+            )
             shared = _memory_file("mm-stub-control", temporary)
             os.ftruncate(shared, CONTROL_SIZE + FRAMES_SIZE)
             self._shared = mmap.mmap(shared, CONTROL_SIZE + FRAMES_SIZE)
+            self._closing.callback(self._shared.close)
             self.frames = memoryview(self._shared)[CONTROL_SIZE:]
+            self._closing.callback(self.frames.release)
             ours, theirs = socket.socketpair()
             temporary.callback(ours.close)
             with theirs:

@@ -1,0 +1,284 @@
+"""The stub as a process: it never outlives its supervisor, leaves nothing behind, and can be replaced."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mmsupervisor.machine.memory import PAGE_SIZE, PhysicalMemory
+from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.processor.cpuid import amd_cpuid
+from mmsupervisor.processor.interface import Died, Entry, ProcessorOptions, SystemCall
+from mmsupervisor.processor.native.layout import STUB
+from mmsupervisor.processor.native.native_processor import NativeProcessor
+from mmsupervisor.processor.native.stub_unsafe import Stub
+from tests.processor.conformance.machine import CODE, DATA, RW, STACK_END, WRITABLE_CODE, Bench
+from tests.processor.native.conftest import CHECKOUT
+
+LOOP = "48ffc0 ebfb"
+SYSCALL = "0f05"
+
+
+def make_bench(budget: int = 0) -> Bench:
+    return Bench(NativeProcessor, ProcessorOptions(amd_cpuid(39), budget=budget))
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = make_bench(budget=50_000_000)
+    yield made
+    made.processor.close()
+    made.memory.close()
+
+
+def stub_of(bench: Bench) -> Stub:
+    assert isinstance(bench.processor, NativeProcessor)
+    assert bench.processor._stub is not None
+    return bench.processor._stub
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ends(pid: int) -> bool:
+    """Whether a process ends soon."""
+    deadline = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_alive(pid)
+
+
+def children() -> set[int]:
+    return {int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+
+
+# Nothing is left
+
+
+def test_nothing_is_left_after_closing() -> None:
+    def descriptors() -> list[str]:
+        found = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):  # the one that lists them
+                found.append(str(entry.readlink()))
+        return sorted(found)
+
+    before, processes = descriptors(), children()
+    bench = make_bench()
+    bench.enter(SYSCALL)
+    assert children() - processes == {stub_of(bench).pid}
+    bench.processor.close()
+    bench.memory.close()
+    gc.collect()
+    assert descriptors() == before
+    assert children() == processes
+
+
+def test_many_starts_leave_nothing() -> None:
+    processes = children()
+    memory = PhysicalMemory()
+    count = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(30):
+        NativeProcessor(memory, ProcessorOptions({})).close()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= count + 1  # noqa: PTH208
+    assert children() == processes
+    memory.close()
+
+
+SUPERVISOR = """
+import sys, time
+from tests.processor.native.test_lifecycle import make_bench, stub_of, LOOP
+bench = make_bench()
+print(stub_of(bench).pid, flush=True)
+what = sys.argv[1]
+if what == "computing":
+    bench.enter(LOOP)
+elif what == "waiting":
+    bench.enter("0f05")
+    time.sleep(60)
+elif what == "interrupted":
+    try:
+        bench.enter(LOOP)
+    except KeyboardInterrupt:
+        print("interrupted", bench.processor.enter.__name__, flush=True)
+        again = bench.enter("0f05")
+        print(type(again).__name__, flush=True)
+elif what == "leaving":
+    bench.enter("0f05")
+"""
+
+
+def start_supervisor(what: str, **more: object) -> tuple[subprocess.Popen[str], int]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, what],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+        **more,  # type: ignore[call-overload]
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+@pytest.mark.parametrize("what", ["computing", "waiting"])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_the_stub_dies_with_its_supervisor(what: str, by: signal.Signals) -> None:
+    process, stub = start_supervisor(what)
+    time.sleep(0.2)
+    assert is_alive(stub)
+    process.send_signal(by)
+    process.wait(10)
+    assert ends(stub)
+
+
+def test_the_stub_dies_when_its_supervisor_leaves_without_closing() -> None:
+    process, stub = start_supervisor("leaving")
+    process.wait(10)
+    assert ends(stub)
+
+
+def test_ctrl_c_ends_the_stub_and_a_new_one_can_be_used() -> None:
+    process, stub = start_supervisor("interrupted")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=10)
+    assert out.split() == ["interrupted", "enter", "SystemCall"]
+    assert ends(stub)
+
+
+def test_ctrl_c_at_the_terminal_does_not_reach_the_stub(bench: Bench) -> None:
+    assert os.getpgid(stub_of(bench).pid) != os.getpgid(0)
+
+
+def test_an_ordinary_user_can_run_it() -> None:
+    if os.getuid() != 0:
+        assert isinstance(make_bench().enter(SYSCALL), SystemCall)
+        return
+    nobody = pwd.getpwnam("nobody")
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:  # what was imported stays; only the rights go
+        outcome = "failed before it began"
+        try:
+            os.setgroups([])
+            os.setgid(nobody.pw_gid)
+            os.setuid(nobody.pw_uid)
+            made = make_bench()
+            outcome = type(made.enter(SYSCALL)).__name__
+            made.processor.close()
+        except BaseException as failure:
+            outcome = repr(failure)
+        finally:
+            os.write(write_end, outcome.encode())
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as reader:
+        assert reader.read() == "SystemCall"
+    os.waitpid(child, 0)
+
+
+# Death and replacement
+
+
+def test_a_stub_that_is_killed_ends_the_context_and_is_replaced(bench: Bench) -> None:
+    bench.enter(SYSCALL)
+    old = stub_of(bench).pid
+    os.kill(old, signal.SIGKILL)
+    ended = bench.processor.resume()
+    assert isinstance(ended, Died)
+    assert "SIGKILL" in ended.reason
+    with pytest.raises(RuntimeError):
+        bench.processor.resume()
+    assert isinstance(bench.enter(SYSCALL), SystemCall)
+    assert stub_of(bench).pid != old
+    assert old not in children()
+
+
+def test_a_suspended_context_outlives_its_stub(bench: Bench) -> None:
+    bench.run("b907000000 660f6ec1 0f05 660f7ec2 0f05")  # movd xmm0, 7; syscall; movd edx, xmm0; syscall
+    kept = bench.processor.suspend()
+    os.kill(stub_of(bench).pid, signal.SIGKILL)
+    bench.put(SYSCALL, CODE + PAGE_SIZE)
+    assert isinstance(bench.go(CODE + PAGE_SIZE), SystemCall)
+    bench.processor.restore(kept)
+    call = bench.processor.resume(1)
+    assert isinstance(call, SystemCall)
+    assert (call.number, call.arguments[0]) == (1, 7)
+
+
+def test_a_stub_that_is_stopped_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsupervisor.processor.native.native_processor.MOST_IDLE", 0.2)
+    bench.put("0f05" + LOOP)
+    bench.go(CODE)
+    os.kill(stub_of(bench).pid, signal.SIGSTOP)
+    ended = bench.processor.resume()
+    assert isinstance(ended, Died)
+    assert "stopped" in ended.reason
+
+
+def test_a_stub_that_was_stopped_and_continued_goes_on(bench: Bench) -> None:
+    bench.enter("0f05 b807000000 0f05")
+    stub = stub_of(bench)
+    for _ in range(3):
+        os.kill(stub.pid, signal.SIGSTOP)
+        os.kill(stub.pid, signal.SIGCONT)
+    call = bench.processor.resume()
+    assert isinstance(call, SystemCall)
+    assert call.number == 7
+
+
+def test_memory_that_lies_too_high_is_refused() -> None:
+    memory = PhysicalMemory(48)
+    memory.add_ram(STUB, PAGE_SIZE, "high")
+    with pytest.raises(MmSupervisorError, match="too high"):
+        NativeProcessor(memory, ProcessorOptions({}))
+    memory.close()
+    assert not [pid for pid in children() if b"mm-stub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+# Two at once, and code that moves to a stub with the timestamp trapped
+
+
+def test_two_processors_share_the_memory(bench: Bench) -> None:
+    other = NativeProcessor(bench.memory, ProcessorOptions({}, budget=0))
+    bench.put("48c7042500401000 2a000000 0f05")  # mov qword [DATA], 42; syscall
+    assert isinstance(bench.go(CODE), SystemCall)
+    bench.put("488b042500401000 0f05", CODE + PAGE_SIZE)  # mov rax, [DATA]; syscall
+    call = other.enter(Entry(CODE + PAGE_SIZE, STACK_END - 0x18))
+    other.close()
+    assert isinstance(call, SystemCall)
+    assert call.number == 42
+
+
+def test_code_that_may_read_the_timestamp_moves_to_another_stub(bench: Bench) -> None:
+    # movd xmm0, ecx; syscall; then a jump to a page that ring 3 writes: movd edx, xmm0; syscall
+    bench.memory.write(WRITABLE_CODE, bytes.fromhex("660f7ec2 0f05"))
+    bench.run("660f6ec1 0f05 41ffe7", rcx=9, r15=WRITABLE_CODE)
+    assert not stub_of(bench).traps_timestamps
+    call = bench.processor.resume()
+    assert stub_of(bench).traps_timestamps
+    assert isinstance(call, SystemCall)
+    assert call.arguments[0] == 9
+
+
+def test_pages_change_while_a_call_is_pending_many_times(bench: Bench) -> None:
+    bench.enter("0f05 ebfc")
+    for number in range(200):
+        bench.memory.assign(DATA + number % 16 * PAGE_SIZE, PAGE_SIZE, RW)
+        assert isinstance(bench.processor.resume(number), SystemCall)

@@ -1,0 +1,80 @@
+"""Both processors lead to the same canonical trace, byte for byte; where they do not, each difference is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+import mmsupervisor
+from firmware.samples.catalogue import Case
+from mmsupervisor.core.findings import SystemStopError
+from tests.samples import stage as stages
+from tests.samples.stage import staged
+from tests.samples.test_offenders import CASES, arguments
+
+PROCESSORS = ("unicorn", "native")
+
+UNICORN_DIFFERS = {
+    "Avx": "Unicorn executes VZEROUPPER, whatever CR4.OSXSAVE says",
+    "UnalignedSse": "Unicorn does not check the alignment of MOVAPS in plain memory",
+    "JumpNonCanonical": "Unicorn reports the target as RIP; silicon reports the JMP",
+}
+"""Offences whose trace differs, and why."""
+
+Trace = tuple[str, list[str]]
+
+
+def traces(make: Callable[[str], Trace]) -> tuple[Trace, Trace]:
+    first, second = (make(name) for name in PROCESSORS)
+    return first, second
+
+
+def booted(processor: str) -> Trace:
+    with mmsupervisor.boot(processor=processor) as session:
+        assert session.processor == processor
+        return "", list(session.log.canonical_lines())
+
+
+def offended(monkeypatch: pytest.MonkeyPatch, case: Case, benign: int, processor: str) -> Trace:
+    """Send one case of the Offender and return what came of it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "boot_driver", partial(stages.boot_driver, processor=processor))
+        with staged("Offender") as stage:
+            try:
+                outcome = str(stage.send(Case=case.number, Benign=benign, Argument=arguments(stage, case)))
+            except SystemStopError as stop:
+                outcome = str(stop)
+            assert stage.session.processor == processor
+            return outcome, list(stage.session.log.canonical_lines())
+
+
+def test_the_sample_platform_boots_to_the_same_trace() -> None:
+    unicorn, native = traces(booted)
+    assert len(unicorn[1]) > 100
+    assert unicorn == native
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_benign_twins_leave_the_same_trace(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
+    unicorn, native = traces(partial(offended, monkeypatch, case, 1))
+    assert unicorn == native
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.name not in UNICORN_DIFFERS], ids=lambda case: case.name
+)
+def test_offences_leave_the_same_trace(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
+    unicorn, native = traces(partial(offended, monkeypatch, case, 0))
+    assert unicorn == native
+
+
+@pytest.mark.parametrize("name", UNICORN_DIFFERS)
+def test_differences_are_as_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The comparison finds them, and the native processor is the one that does as the device does."""
+    case = next(case for case in CASES if case.name == name)
+    unicorn, native = traces(partial(offended, monkeypatch, case, 0))
+    assert unicorn != native
+    assert "#GP" in native[0] or "#UD" in native[0]
+    assert "Offender+" in native[0]
