@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-import mmsupervisor
+import mmsupervisor.session
 from mmsupervisor.abi.dxe_launch import CorePrivateData
 from mmsupervisor.abi.profile import PROFILES
 from mmsupervisor.core.events import MmiBegan, PhaseReached
+from mmsupervisor.core.one_slot import refuse_without_core
 from mmsupervisor.dxe.phases import DXE_LAUNCH_ORDER, PHASE_TEXTS, Phase
 from mmsupervisor.pi.hob import GuidHob
 from mmsupervisor.pi.status import Status
@@ -34,6 +35,15 @@ def test_the_same_drivers_start_as_under_the_pei_launch() -> None:
         assert session.phases == DXE_LAUNCH_ORDER
         reached = [record.event.phase for record in session.events if isinstance(record.event, PhaseReached)]
         assert reached == [phase.value for phase in DXE_LAUNCH_ORDER]
+
+
+def test_a_phase_is_reached_once() -> None:
+    with mmsupervisor.boot(until=Phase.DXE, description=DESCRIPTION) as session:
+        before = len(session.events)
+        session.advance(Phase.DXE)
+        assert len(session.events) == before
+        with pytest.raises(mmsupervisor.session.PhaseError, match="lies behind"):
+            session.advance(Phase.END_OF_PEI)
 
 
 def test_every_phase_has_its_place_and_its_words() -> None:
@@ -134,3 +144,12 @@ def test_the_core_without_the_hob(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(boot.launcher, "_enter_core", forget)
         boot.advance(Phase.LAUNCHED)
         assert "gMmCoreDataHobGuid is missing" in failure(boot)
+
+
+@pytest.mark.parametrize(("posted", "status"), [(0, 0), (0x1000, Status.ACCESS_DENIED)])
+def test_a_failed_core_refuses_messages_and_nothing_else(posted: int, status: int) -> None:
+    with booting(DXE, until=Phase.LAUNCHED) as boot:
+        boot.launcher.mailbox.update(communication_buffer=posted, return_status=0)
+        refuse_without_core(boot.platform.machine.memory, boot.launcher.mailbox.address)
+        mailbox = boot.launcher.mailbox.read()
+        assert (mailbox.communication_buffer, mailbox.return_status) == (0, status)
