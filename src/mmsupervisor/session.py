@@ -14,6 +14,8 @@ from types import TracebackType
 
 from mmsupervisor.abi.relaxations import Relaxation, relaxations_by_name
 from mmsupervisor.broker.database import Ring3Database
+from mmsupervisor.clients.lock_box import LockBox
+from mmsupervisor.clients.variables import Variables
 from mmsupervisor.core.discovery import Driver
 from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import PhaseReached
@@ -32,6 +34,7 @@ from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.container import read_image
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.memory_types import MemoryType
+from mmsupervisor.pi.message import HEADER_SIZE
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.devices import DeviceSet
@@ -62,6 +65,7 @@ class Session:
         self.description: PlatformDescription = platform.description
         self.stop: Finding | None = None
         self.launch_failure: LaunchFailedError | None = None
+        self._lock_box: LockBox | None = None
         self._tallies = DriverTallies()
         platform.machine.log.add_sink(self._tallies.take)
 
@@ -220,6 +224,23 @@ class Session:
             self.stop = error.finding
             raise
 
+    @property
+    def variables(self) -> Variables:
+        """The UEFI variables, by messages to the variable driver in MM."""
+        room = self.core.supervisor.user.size - HEADER_SIZE if self.core else 0
+        return Variables(lambda guid, payload: self.communicate(guid, payload, source="variables"), room)
+
+    @property
+    def lock_box(self) -> LockBox:
+        """The lock box, by messages to its driver in MM."""
+        if self._lock_box is None:
+            self._lock_box = LockBox(
+                lambda guid, payload: self.communicate(guid, payload, source="lock box"),
+                self.memory,
+                lambda pages: self.allocate(pages, owner="lock box client"),
+            )
+        return self._lock_box
+
     def allocate(
         self, pages: int, *, memory_type: int = MemoryType.RUNTIME_SERVICES_DATA, owner: str = "caller"
     ) -> int:
@@ -360,6 +381,8 @@ def boot_driver(
     description: PlatformDescription | None = None,
     processor: str = "auto",
     symbols: Symbols | None = None,
+    relax: Iterable[Relaxation | str] = (),
+    observe: bool = False,
 ) -> Session:
     """Boot one driver: our core, our broker and it, in a volume of their own.
 
@@ -373,12 +396,23 @@ def boot_driver(
         description: The platform; None is the Q35-like default.
         processor: Which ring-3 processor.
         symbols: Names in the driver; None looks whether it is a shipped one.
+        relax: Relaxations, or their names.
+        observe: All relaxations.
     """
     description = description or PlatformDescription()
     driver = DriverFile(name, guid, image, ready_depex() if depex is None else depex)
     volume = mm_volume([driver], policy=policy, profile=description.profile)
     known = None if symbols is None else {guid: symbols}
-    return boot(volume, until=until, description=description, processor=processor, name=name, symbols=known)
+    return boot(
+        volume,
+        until=until,
+        description=description,
+        processor=processor,
+        name=name,
+        symbols=known,
+        relax=relax,
+        observe=observe,
+    )
 
 
 __all__ = [

@@ -1,0 +1,23 @@
+"""How a client fails."""
+
+from __future__ import annotations
+
+from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.pi.status import status_name
+
+
+class ClientError(MmSupervisorError):
+    """A driver in MM answered with an error, or nobody answered.
+
+    Attributes:
+        status: The EFI_STATUS.
+    """
+
+    def __init__(self, what: str, status: int) -> None:
+        """Record what was asked and the status."""
+        self.status = status
+        super().__init__(f"{what}: {status_name(status)}")
+
+
+class NotServedError(ClientError):
+    """The message itself failed: no handler took it, or the channel refused it."""

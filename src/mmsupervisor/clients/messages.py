@@ -1,0 +1,26 @@
+"""What all clients share: a message whose answer carries a status of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from mmsupervisor.clients.errors import NotServedError
+from mmsupervisor.ipl.communicate import Answer
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.message import HEADER_SIZE
+
+Send: TypeAlias = Callable[[Guid, bytes], Answer]
+"""Sends a message's payload to a handler's GUID on the user channel."""
+
+
+def exchange(send: Send, guid: Guid, payload: bytes, what: str) -> bytes:
+    """Send a message and return the answer's payload.
+
+    Raises:
+        NotServedError: the channel reports an error.
+    """
+    answer = send(guid, payload)
+    if answer.status:
+        raise NotServedError(what, answer.status)
+    return answer.data[HEADER_SIZE:]
