@@ -285,7 +285,7 @@ class Supervisor:
         rip: The instruction pointer itself at that exit.
         core_base: Address of the core's image.
         reporting: Whether the error report is being given: the only ring-3 code that runs in a dead system.
-        findings: All findings, in order.
+        findings: All findings, in order, each once.
         stop: The finding that ended the system, or None.
         stopped_cpu: On which CPU it happened.
         reset: The reset that follows.
@@ -334,6 +334,7 @@ class Supervisor:
         self.core_base = 0
         self.reporting = False
         self.findings: list[Finding] = []
+        self._reported: set[Finding] = set()
         self.stop: Finding | None = None
         self.stopped_cpu = 0
         self.reset = "warm"
@@ -349,8 +350,10 @@ class Supervisor:
         return self.machine.log
 
     def report(self, finding: Finding) -> None:
-        """Record a finding that does not end the system."""
-        self.findings.append(finding)
+        """Record a finding that does not end the system. One that repeats is listed once; each time is an event."""
+        if finding not in self._reported:
+            self._reported.add(finding)
+            self.findings.append(finding)
         self._emit(finding, fatal=False)
 
     def reference_bug(self, source: str, detail: str) -> None:
