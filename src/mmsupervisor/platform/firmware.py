@@ -24,6 +24,7 @@ from mmsupervisor.platform.traditional import TraditionalFile, image_pcds, tradi
 
 _OUR_BROKER = "our broker"
 _OUR_SUPERVISOR = "our supervisor"
+_OURS = (_OUR_BROKER, _OUR_SUPERVISOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +133,13 @@ def with_visible_volumes(firmware: Firmware, places: tuple[str, ...]) -> Firmwar
     """
     if not places:
         return firmware
-    by_place = {_place(volume, firmware.name): volume for volume in firmware.volumes if volume.name != _OUR_BROKER}
+    by_place = {_place(volume, firmware.name): volume for volume in firmware.volumes if volume.name not in _OURS}
     for place in places:
         if place not in by_place:
             there = ", ".join(f'"{one}"' for one in by_place)
             raise MmSupervisorError(f'{firmware.name}: no volume at "{place}"; there are {there or "none"}')
     kept = tuple(
-        volume for volume in firmware.volumes if volume.name == _OUR_BROKER or _place(volume, firmware.name) in places
+        volume for volume in firmware.volumes if volume.name in _OURS or _place(volume, firmware.name) in places
     )
     return replace(firmware, volumes=kept)
 

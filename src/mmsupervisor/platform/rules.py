@@ -24,7 +24,6 @@ from mmsupervisor.platform.memory_layout import GIB_4, PEI_END, tiles_size
 KeyPath = tuple[str | int, ...]
 """The way to a key: names, and indices into arrays."""
 
-_LEAST_FREE_MMRAM = 0x80_0000
 _WIDTHS = {DatumType.BOOLEAN: 1, DatumType.UINT8: 8, DatumType.UINT16: 16, DatumType.UINT32: 32, DatumType.UINT64: 64}
 
 
@@ -63,11 +62,8 @@ def _mmram_fits(description: PlatformDescription) -> Iterator[Problem]:
             ("mmram", "size"), f"MMRAM would begin at {base:#x}; memory below {PEI_END:#x} is for PEI (`memory.top`)"
         )
     taken = tiles_size(description.cpus)
-    if description.mmram_size < taken + _LEAST_FREE_MMRAM:
-        yield Problem(
-            ("mmram", "size"),
-            f"must be at least {taken + _LEAST_FREE_MMRAM:#x}: {description.cpus} CPUs take {taken:#x} bytes of it",
-        )
+    if description.mmram_size <= taken:
+        yield Problem(("mmram", "size"), f"{description.cpus} CPUs take {taken:#x} bytes of it, and nothing is left")
     for index, item in enumerate(description.more_mmram):
         if item.start < PEI_END or item.end > top:
             yield Problem(("mmram", "more", index), f"must lie within memory from {PEI_END:#x} to {top:#x}")

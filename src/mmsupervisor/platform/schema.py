@@ -123,7 +123,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "mmram",
         "MMRAM (TSEG): it ends where memory below 4 GiB ends.",
-        (Key("size", Number(least=MIB, most=_GIB_4, multiple=PAGE_SIZE, is_hex=True, unit="bytes"), "Its size"),),
+        (Key("size", Number(least=PAGE_SIZE, most=_GIB_4, multiple=PAGE_SIZE, is_hex=True, unit="bytes"), "Its size"),),
     ),
     Section(
         "mmram.more",

@@ -203,8 +203,10 @@ def write_platform(description: PlatformDescription, *, comments: bool) -> str:
         description: The platform.
         comments: Whether every key is explained, and what is not set is shown.
     """
-    tree = to_tree(description)
+    tree, defaults = to_tree(description), to_tree(PlatformDescription())
     lines = list(_HEAD) if comments else []
+    # An array without elements has no header that could be written; it must not mean the default.
+    lines += [f"{name} = []" for name, values in tree.items() if values == [] and defaults[name]]
     for section in SECTIONS:
         values = tree[section.name]
         block = list(
@@ -220,7 +222,7 @@ def write_platform(description: PlatformDescription, *, comments: bool) -> str:
 def _table_lines(section: Section, values: Table, *, comments: bool) -> Iterator[str]:
     if comments:
         yield from _comment(section.meaning)
-    elif not values:
+    elif not values and section.entries is None:
         return
     yield f"[{section.name}]"
     if section.entries is not None:
