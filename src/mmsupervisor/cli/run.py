@@ -95,6 +95,8 @@ def command(
         description=options.description(),
         processor=options.processor,
         symbols=known.symbols,
+        relax=options.relax,
+        observe=options.observe,
     ) as session:
         code = finish(
             session,

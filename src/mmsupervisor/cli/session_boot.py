@@ -42,15 +42,18 @@ def boot_image(path: Path | None, options: SessionOptions, policy: bytes | None 
         LimitError: it is beyond the limits for inputs.
     """
     name = SAMPLE_NAME if path is None else str(path)
-    data = sample_volume(options.description().profile) if path is None else read_file(path)
+    description = options.description()
+    data = sample_volume(description.profile) if path is None else read_file(path)
     with progress(f"booting {name}", is_long=len(data) > _LONG_INPUT):
         session = boot(
             data,
             until=Phase(options.until),
-            description=options.description(),
+            description=description,
             processor=options.processor,
             name=name,
             policy=policy,
+            relax=options.relax,
+            observe=options.observe,
         )
     if not session.firmware.volumes:
         session.close()

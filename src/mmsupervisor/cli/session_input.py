@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mmsupervisor.abi.profile import PROFILES
+from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.pi.container import InputError
 from mmsupervisor.pi.errors import LimitError
@@ -77,7 +79,14 @@ _OPTIONS = (
         show_default=True,
         help=f"Go that far: {', '.join(PHASES)}.",
     ),
-    click.option("--cpus", type=click.IntRange(1, MOST_CPUS), default=4, show_default=True, help="Number of CPUs."),
+    click.option(
+        "--platform",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Platform file (`mmsup platform init` writes one); else a platform like QEMU's Q35.",
+    ),
+    click.option("--profile", type=click.Choice(tuple(PROFILES)), help="Which generation of the reference to be."),
+    click.option("--cpus", type=click.IntRange(1, MOST_CPUS), help="Number of CPUs; 4 if nothing else says so."),
     click.option(
         "--processor",
         type=click.Choice(PROCESSOR_NAMES),
@@ -90,6 +99,14 @@ _OPTIONS = (
         type=click.IntRange(1),
         metavar="N",
         help="Instructions that one entry into ring 3 may take; 200 million if not given.",
+    ),
+    click.option("--observe", is_flag=True, help="Permit and count what would end the system: all relaxations."),
+    click.option(
+        "--relax",
+        multiple=True,
+        type=click.Choice(tuple(item.value for item in Relaxation)),
+        metavar="NAME",
+        help=f"One relaxation, as often as wanted: {', '.join(item.value for item in Relaxation)}.",
     ),
     click.option(
         "--trace",
@@ -126,17 +143,25 @@ class SessionOptions:
 
     Attributes:
         until: The phase to go to.
-        cpus: Number of CPUs.
+        platform: A platform file, or None for the default.
+        profile: Name of a profile, or None for the platform's.
+        cpus: Number of CPUs, or None for the platform's.
         processor: Which ring-3 processor.
-        budget: Instructions that one entry may take, or None for the default.
+        budget: Instructions that one entry may take, or None for the platform's.
+        observe: Whether all relaxations are in force.
+        relax: Names of single relaxations.
         trace: Where the canonical trace goes: a file, ``-`` for standard output, or None.
         as_json: Whether a JSON document is printed instead of text.
     """
 
     until: str
-    cpus: int
+    platform: Path | None
+    profile: str | None
+    cpus: int | None
     processor: str
     budget: int | None
+    observe: bool
+    relax: tuple[str, ...]
     trace: Path | None
     as_json: bool
 
@@ -151,11 +176,20 @@ class SessionOptions:
         return self.trace is not None and str(self.trace) == "-"
 
     def description(self) -> PlatformDescription:
-        """Describe the platform."""
-        from mmsupervisor.platform.description import PlatformDescription
+        """Describe the platform.
 
-        plain = PlatformDescription(cpus=self.cpus)
-        return plain if self.budget is None else PlatformDescription(cpus=self.cpus, budget=self.budget)
+        Raises:
+            MmSupervisorError: the platform file is malformed.
+            InputError: it cannot be read.
+        """
+        from mmsupervisor.platform.description import PlatformDescription
+        from mmsupervisor.platform.toml_file import load_platform
+
+        plain = PlatformDescription() if self.platform is None else load_platform(self.platform)
+        wanted: dict[str, Any] = {"cpus": self.cpus, "budget": self.budget}
+        if self.profile is not None:
+            wanted["profile"] = PROFILES[self.profile]
+        return replace(plain, **{name: value for name, value in wanted.items() if value is not None})
 
 
 def read_file(path: Path) -> bytes:

@@ -69,6 +69,10 @@ def _blocks(report: SessionReport, answers_only: bool) -> Iterator[RenderableTyp
     parts: tuple[tuple[str, bool, RenderableType], ...] = (
         ("Drivers", bool(report.drivers) and not answers_only, _drivers(report.drivers)),
         ("Handlers and protocols", _registers(report) and not answers_only, _registrations(report.drivers)),
+        ("Memory outside MMRAM", bool(report.regions) and not answers_only, _regions(report)),
+        ("Unblock requests", bool(report.unblock_requests) and not answers_only, _requests(report)),
+        ("Relaxations used", bool(report.relaxations), _relaxations(report)),
+        ("Asked of DXE", bool(report.outside_services) and not answers_only, _services(report)),
         ("Messages", bool(report.messages), Group(*_messages(report.messages))),
         ("Findings", bool(report.findings), Group(*_findings(report.findings))),
         ("Bugs of the reference that were met", bool(report.reference_bugs) and not answers_only, _bugs(report)),
@@ -144,6 +148,42 @@ def _registrations(drivers: Sequence[DriverLine]) -> RenderableType:
             if guids:
                 rows.add_row(Text(name), what, Text("\n".join(guid.label for guid in guids)))
                 name = ""
+    return rows
+
+
+def _regions(report: SessionReport) -> RenderableType:
+    titles = ("Start", "Bytes", "Owner", "Asked for by", "Opened at")
+    rows = table(*titles, right=["Start", "Bytes"], fold=["Asked for by"])
+    for region in report.regions:
+        who = Text(plain(region.requester.label))
+        rows.add_row(f"{region.start:#x}", f"{region.size:,}", region.owner, who, region.when)
+    return rows
+
+
+def _requests(report: SessionReport) -> RenderableType:
+    titles = ("Start", "Pages", "Asked for by", "When", "Answer", "Rule")
+    rows = table(*titles, right=["Start", "Pages"], fold=["Rule"])
+    for request in report.unblock_requests:
+        when = f"{request.window}, {request.when}"
+        who = Text(plain(request.requester.label))
+        rows.add_row(f"{request.start:#x}", f"{request.pages:,}", who, when, request.status, Text(plain(request.rule)))
+    return rows
+
+
+def _relaxations(report: SessionReport) -> RenderableType:
+    rows = table("Name", "Times", "Denied", "Where", "First", right=["Times", "Denied"], fold=["First"])
+    for use in report.relaxations:
+        where = use.driver if use.offset is None else f"{use.driver}+{use.offset:#x}"
+        denied = f"{use.denied:,}" if use.denied else ""
+        rows.add_row(use.name, f"{use.count:,}", denied, Text(plain(where)), Text(plain(use.detail)))
+    return rows
+
+
+def _services(report: SessionReport) -> RenderableType:
+    rows = table("Driver", "Service", "Times", "Last answer", "Support", right=["Times"], fold=["Support"])
+    for item in report.outside_services:
+        cells = (Text(plain(item.driver)), item.service, f"{item.count:,}", item.status, Text(plain(item.support)))
+        rows.add_row(*cells)
     return rows
 
 

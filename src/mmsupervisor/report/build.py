@@ -19,6 +19,7 @@ from mmsupervisor.pi.status import status_name
 from mmsupervisor.policy.blob import read_blob_as_runtime
 from mmsupervisor.policy.check import security_policy_check
 from mmsupervisor.policy.model import PolicyBoundsError
+from mmsupervisor.report.memory import open_regions, outside_services, relaxations, unblock_requests
 from mmsupervisor.report.model import (
     DriverLine,
     EndReport,
@@ -99,6 +100,10 @@ def build_report(
         findings=tuple(_finding(finding, fatal=finding is session.stop) for finding in session.findings),
         end=_end(session),
         reference_bugs=tuple(_reference_bugs(session)),
+        regions=tuple(open_regions(session)),
+        unblock_requests=tuple(unblock_requests(session)),
+        relaxations=tuple(relaxations(session)),
+        outside_services=tuple(outside_services(session)),
         events=len(session.events) + session.log.dropped,
     )
 

@@ -225,6 +225,90 @@ class ReferenceBug:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionReport:
+    """A region outside MMRAM that is open.
+
+    Attributes:
+        start: First address.
+        size: Bytes.
+        owner: ``user`` or ``supervisor``.
+        requester: Identifier of who asked; the core's own for MMIO and comm buffers.
+        when: The phase that was reached last when it was opened, or ``core entry``.
+    """
+
+    start: Hex
+    size: Hex
+    owner: str
+    requester: Guid
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnblockRequestReport:
+    """A call of MmUnblockMemoryRequest.
+
+    Attributes:
+        window: ``PEI`` or ``DXE``.
+        when: The phase that was reached last, or ``before launch``.
+        requester: File GUID of who asked.
+        start: First address.
+        pages: Number of pages.
+        status: What the requester was answered.
+        rule: The rule that decided.
+    """
+
+    window: str
+    when: str
+    requester: Guid
+    start: Hex
+    pages: int
+    status: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelaxationReport:
+    """The uses of one relaxation at one place.
+
+    Attributes:
+        name: Which relaxation.
+        driver: The driver, or empty.
+        offset: Offset in it, or None.
+        detail: What the first use did.
+        count: How often.
+        denied: How often the policy would have denied it.
+        denial: The rule of the first denial, or empty.
+    """
+
+    name: str
+    driver: str
+    offset: Hex | None
+    detail: str
+    count: int
+    denied: int
+    denial: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideServiceReport:
+    """What a traditional driver asked of DXE.
+
+    Attributes:
+        driver: The driver.
+        service: Table and service, for example ``gBS->LocateProtocol``.
+        support: What the stand-in does for it.
+        count: How often it was called.
+        status: What the last call returned.
+    """
+
+    driver: str
+    service: str
+    support: str
+    count: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionReport:
     """All of it.
 
@@ -240,6 +324,10 @@ class SessionReport:
         findings: Findings, in order.
         end: What a device would have done at the end, or None for a system that lives.
         reference_bugs: Bugs of the reference that were met, by source.
+        regions: Regions outside MMRAM that are open, in order of opening.
+        unblock_requests: Calls of MmUnblockMemoryRequest, in order.
+        relaxations: Uses of relaxations, by place; empty for a strict run.
+        outside_services: What traditional drivers asked of DXE.
         events: Number of events of the run.
     """
 
@@ -254,4 +342,8 @@ class SessionReport:
     findings: tuple[FindingReport, ...]
     end: EndReport | None
     reference_bugs: tuple[ReferenceBug, ...]
+    regions: tuple[RegionReport, ...]
+    unblock_requests: tuple[UnblockRequestReport, ...]
+    relaxations: tuple[RelaxationReport, ...]
+    outside_services: tuple[OutsideServiceReport, ...]
     events: int
