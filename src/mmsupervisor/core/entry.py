@@ -29,7 +29,7 @@ from mmsupervisor.core.requests import serve_request
 from mmsupervisor.core.ring3 import Ring3
 from mmsupervisor.core.supervisor import CommChannel, Machine, Supervisor
 from mmsupervisor.core.telemetry import end_system
-from mmsupervisor.core.traditional import discover_traditional
+from mmsupervisor.core.traditional import discover_traditional, mirror_lifecycle
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, BusError
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
@@ -173,7 +173,7 @@ class _Entry:
         self._copy_hob_list()
         found = discover(supervisor, self._inputs.volumes())
         if supervisor.relaxations.permits(Relaxation.TRADITIONAL_ENTRY):
-            found.drivers += discover_traditional(supervisor, self._inputs.volumes())
+            self._let_traditional_drivers_in(found)
         cache_drivers(supervisor, found)
         self._done(7, f"{len(found.drivers)} drivers in {found.volumes} volumes")
         self._set_up_cpus()
@@ -193,6 +193,12 @@ class _Entry:
         supervisor.lifecycle.initialised = True
         self._done(20, "the core is initialised")
         return Core(supervisor, dispatcher, ring3, found, self._inputs)
+
+    def _let_traditional_drivers_in(self, found: Discovery) -> None:
+        drivers = discover_traditional(self._supervisor, self._inputs.volumes())
+        if drivers:
+            found.drivers += drivers
+            mirror_lifecycle(self._supervisor)
 
     def _set_up_guards(self) -> None:
         """Guard the page types that the memory protection HOB names (docs/reference/memory.md §6)."""

@@ -54,6 +54,21 @@ class Ring3Hooks:
     call_below: Callable[[int, tuple[int, ...], int], int]
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How the routine under way was entered.
+
+    Attributes:
+        routine: Address of its first instruction.
+        rsp: Stack pointer there.
+        returns_by_ret: Whether it is a function that the supervisor called as one, and not an entry.
+    """
+
+    routine: int
+    rsp: int
+    returns_by_ret: bool = False
+
+
 class RelaxedFaults:
     """Answers exceptions that a relaxation permits."""
 
@@ -62,13 +77,12 @@ class RelaxedFaults:
         self._supervisor = supervisor
         self._hooks = hooks
 
-    def answer(self, fault: Fault, entry_rsp: int, routine: int) -> Exit | None:
+    def answer(self, fault: Fault, frame: Frame) -> Exit | None:
         """Carry out what an exception tried, and go on.
 
         Args:
             fault: The exception.
-            entry_rsp: Stack pointer at the first instruction of the routine under way.
-            routine: Its address.
+            frame: How the routine under way was entered.
 
         Returns:
             The next exit, or None if no relaxation permits it.
@@ -81,7 +95,7 @@ class RelaxedFaults:
         registers = self._supervisor.processor.registers()
         if fault.vector == _PAGE and fault.address is not None:
             if fault.access is Access.EXECUTE and fault.address == fault.rip:
-                return self._fetch(fault, registers, entry_rsp, routine)
+                return self._fetch(fault, registers, frame)
             return self._touch(fault, registers, fault.address)
         if fault.vector == _PROTECTION and fault.instruction:
             return self._port(fault, registers) or self._privileged(fault, registers)
@@ -98,13 +112,15 @@ class RelaxedFaults:
 
     # Fetches: returns and services outside MM
 
-    def _fetch(self, fault: Fault, registers: Registers, entry_rsp: int, routine: int) -> Exit | None:
+    def _fetch(self, fault: Fault, registers: Registers, frame: Frame) -> Exit | None:
         supervisor = self._supervisor
         relaxations = supervisor.relaxations
-        if fault.rip == RETURN_TRAP and registers.rsp == entry_rsp + 8:
+        if fault.rip == RETURN_TRAP and registers.rsp == frame.rsp + 8:
+            if frame.returns_by_ret:
+                return GateReturn(registers.rax, fault.rip)
             if not relaxations.permits(Relaxation.RETURN_BY_RET):
                 return None
-            supervisor.place = supervisor.modules.place(routine)
+            supervisor.place = supervisor.modules.place(frame.routine)
             self._note(Relaxation.RETURN_BY_RET, f"the routine at {supervisor.place} returned by RET")
             return GateReturn(registers.rax, fault.rip)
         outside = relaxations.outside

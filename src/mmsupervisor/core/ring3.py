@@ -9,7 +9,7 @@ from mmsupervisor.core.faults import explain_fault
 from mmsupervisor.core.findings import Finding, Place, SystemStopError, make_finding
 from mmsupervisor.core.gate import SystemCallGate
 from mmsupervisor.core.modules import BROKER_GUID, Module
-from mmsupervisor.core.relaxed_faults import RETURN_TRAP, RelaxedFaults, Ring3Hooks
+from mmsupervisor.core.relaxed_faults import RETURN_TRAP, Frame, RelaxedFaults, Ring3Hooks
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access
 from mmsupervisor.processor.interface import (
@@ -61,8 +61,8 @@ class Ring3:
             cpu: Index of the CPU.
             target: Address of what the routine is a jump to (a handler, a procedure), 0 for itself: events and
                 findings name that driver where the broker acts for it.
-            below: Where its stack begins; None for the top. A routine that another one's service calls on the same
-                CPU begins below that one's stack pointer.
+            below: Where its stack begins; None for the top. What is called on behalf of a routine under way begins
+                below that routine's stack pointer, and returns by RET, as from a call of that routine's.
 
         Raises:
             SystemStopError: the routine broke a rule; the system is dead.
@@ -82,7 +82,8 @@ class Ring3:
             with supervisor.log.running(module.name if module else "", cpu):
                 rsp = self._stack(cpu, arguments, below)
                 entry = Entry(routine, rsp, arguments[:_REGISTER_ARGUMENTS], routine)
-                return self._serve(processor.enter(entry), rsp, routine)
+                frame = Frame(routine, rsp, returns_by_ret=below is not None)
+                return self._serve(processor.enter(entry), frame)
         finally:
             self.depth -= 1
             self._owner = owner
@@ -100,7 +101,7 @@ class Ring3:
         that the calling convention gives to a callee; the reference reserves none.
         """
         stacks, memory = self._supervisor.stacks, self._supervisor.memory
-        by_ret = self._supervisor.relaxations.permits(Relaxation.RETURN_BY_RET)
+        by_ret = below is not None or self._supervisor.relaxations.permits(Relaxation.RETURN_BY_RET)
         top = (stacks.base + stacks.size * (cpu + 1) - 8 if below is None else below) & ~15
         extra = arguments[_REGISTER_ARGUMENTS:]
         if not extra and not by_ret:
@@ -111,7 +112,7 @@ class Ring3:
             memory.write_u64(rsp, RETURN_TRAP)
         return rsp
 
-    def _serve(self, exit_: Exit, entry_rsp: int, routine: int) -> int:
+    def _serve(self, exit_: Exit, frame: Frame) -> int:
         """Answer exits until the routine returns through the call gate."""
         supervisor = self._supervisor
         processor = supervisor.processor
@@ -127,9 +128,9 @@ class Ring3:
                 case TimestampRead():
                     exit_ = processor.resume(supervisor.machine.clock.read())
                 case Fault():
-                    relaxed = self._relaxed.answer(exit_, entry_rsp, routine)
+                    relaxed = self._relaxed.answer(exit_, frame)
                     if relaxed is None:
-                        raise supervisor.die(self._explain(exit_, entry_rsp))
+                        raise supervisor.die(self._explain(exit_, frame.rsp))
                     exit_ = relaxed
                 case BudgetSpent():
                     supervisor.log.offset = None

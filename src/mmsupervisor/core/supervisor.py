@@ -33,8 +33,12 @@ from mmsupervisor.processor.interface import Processor
 class Ring3Caller(Protocol):
     """The way down into ring 3 (docs/reference/syscall-abi.md §3)."""
 
-    def call(self, routine: int, arguments: tuple[int, ...], cpu: int, *, target: int = 0) -> int:
+    def call(
+        self, routine: int, arguments: tuple[int, ...], cpu: int, *, target: int = 0, below: int | None = None
+    ) -> int:
         """Run a routine in ring 3 on a CPU and return its status; ``target`` is what it jumps to.
+
+        With ``below``, a stack pointer, it is called on behalf of the routine under way.
 
         Raises:
             SystemStopError: the routine broke a rule; the system is dead.

@@ -5,8 +5,11 @@ Source: PI 1.8 vol. 4 §1.4 (SMM driver dispatch: a-priori file, dependency expr
 
 from __future__ import annotations
 
+from functools import partial
+
 from mmsupervisor.core.discovery import Driver
 from mmsupervisor.core.events import DriverFound
+from mmsupervisor.core.pages import Owner, PageType
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.core.volume_scan import FREEFORM, SECTION_MM_DEPEX, SECTION_PE32, SECTION_RAW, ScannedFile, scan_files
 from mmsupervisor.machine.events import Hex
@@ -14,12 +17,18 @@ from mmsupervisor.pi.depex import TRUE, encode, parse_depex
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.hob import VolumeHob
+from mmsupervisor.pi.mmst import MMST
 from mmsupervisor.pi.reader import Reader
 
 TRADITIONAL_TYPES = (0x0A, 0x0C)
 """File types MM and combined MM and DXE (PI 1.8 vol. 3 §2.1.4.1)."""
 
 _APRIORI_GUID = known_guid("gAprioriGuid")
+_INSTALL_OFFSET = MMST.offset_of("MmInstallProtocolInterface")
+_MIRRORED = {
+    known_guid("gEfiEventReadyToBootGuid"): known_guid("gEdkiiSmmReadyToBootProtocolGuid"),
+    known_guid("gEfiEventExitBootServicesGuid"): known_guid("gEdkiiSmmExitBootServicesProtocolGuid"),
+}
 
 
 def discover_traditional(supervisor: Supervisor, volumes: list[VolumeHob]) -> list[Driver]:
@@ -35,6 +44,26 @@ def discover_traditional(supervisor: Supervisor, volumes: list[VolumeHob]) -> li
         drivers = [_driver(supervisor, file, hob.base) for file in files if file.type in TRADITIONAL_TYPES]
         found += _by_apriori(drivers, files)
     return found
+
+
+def mirror_lifecycle(supervisor: Supervisor) -> None:
+    """Announce the boot's milestones under the SMM protocols of edk2's PiSmmCore too.
+
+    The broker announces ReadyToBoot and ExitBootServices under the events' own GUIDs (docs/reference/boot-flow.md
+    §11); EndOfDxe and ready to lock have the same GUIDs in both worlds.
+    """
+    for event, protocol in _MIRRORED.items():
+        supervisor.protocols.notify(event, partial(_announce, supervisor, protocol))
+
+
+def _announce(supervisor: Supervisor, protocol: Guid) -> None:
+    """Install a protocol without an interface by ring 3's own service, on behalf of the routine under way."""
+    use = f"announcement of {protocol.label}"
+    page = supervisor.pages.allocate(1, PageType.RUNTIME_SERVICES_DATA, Owner.USER, use)
+    supervisor.memory.write(page, bytes(GUID_SIZE) + protocol.raw)
+    service = supervisor.memory.read_u64(supervisor.jumps.user_table + _INSTALL_OFFSET)
+    rsp = supervisor.processor.registers().rsp
+    supervisor.ring3.call(service, (page, page + GUID_SIZE, 0, 0), supervisor.current_cpu, below=rsp)
 
 
 def _driver(supervisor: Supervisor, file: ScannedFile, volume: int) -> Driver:
