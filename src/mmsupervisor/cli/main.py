@@ -48,6 +48,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "boot": CommandEntry("mmsupervisor.cli.boot", "Boot a firmware image under the supervisor."),
     "send": CommandEntry("mmsupervisor.cli.send", "Boot a firmware image and send one message."),
     "platform": CommandEntry("mmsupervisor.cli.platform", "Write or check a platform file."),
+    "doctor": CommandEntry("mmsupervisor.cli.doctor", "Say what works on this computer, and what to change."),
 }
 """Every command, in the order of the help."""
 

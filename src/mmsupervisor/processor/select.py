@@ -21,11 +21,13 @@ class Availability:
         name: The processor.
         is_available: Whether it does.
         reason: Why not, in one line; empty if it does.
+        advice: What can be done about it; empty if nothing is known, or needed.
     """
 
     name: str
     is_available: bool
     reason: str
+    advice: str
 
 
 def probe() -> list[Availability]:
@@ -40,16 +42,21 @@ def probe_one(name: str) -> Availability:
     Raises:
         MmSupervisorError: there is no such processor.
     """
+    from mmsupervisor.processor.native.host import advice
+
     memory = PhysicalMemory()
     try:
         _make(name, memory, ProcessorOptions({})).close()
+    except ImportError as missing:
+        reason = f"the library {missing.name} cannot be loaded"
+        return Availability(name, False, reason, f"pip install {missing.name}")
     except MmSupervisorError as refusal:
         if name not in PROCESSORS:
             raise
-        return Availability(name, False, str(refusal))
+        return Availability(name, False, str(refusal), advice(str(refusal)))
     finally:
         memory.close()
-    return Availability(name, True, "")
+    return Availability(name, True, "", "")
 
 
 def make_processor(name: str, memory: PhysicalMemory, options: ProcessorOptions) -> Processor:
