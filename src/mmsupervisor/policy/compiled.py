@@ -96,6 +96,30 @@ class CompiledPolicy:
             table = self._msrs[mask] = _compile_msr(self.policy, mask)
         return table.at(msr % MSRS) or decide_msr(self.policy, msr, mask)
 
+    def io_steps(self, width: int, mask: int) -> Steps[Decision | None]:
+        """Decisions on every port at once, as far as an access of that width fits; None where the walk leaves the blob.
+
+        Args:
+            width: 0, 1 or 2 for 1, 2 or 4 bytes.
+            mask: READ, WRITE or both.
+
+        Raises:
+            PolicyBoundsError: looking for the root runs beyond the blob.
+        """
+        if (width, mask) not in self._ports:
+            self._ports[width, mask] = _compile_io(self.policy, WIDTH_SIZES[width], mask)
+        return self._ports[width, mask]
+
+    def msr_steps(self, mask: int) -> Steps[Decision | None]:
+        """Decisions on every MSR at once, as :meth:`io_steps`.
+
+        Raises:
+            PolicyBoundsError: looking for the root runs beyond the blob.
+        """
+        if mask not in self._msrs:
+            self._msrs[mask] = _compile_msr(self.policy, mask)
+        return self._msrs[mask]
+
     def instruction(self, index: int) -> Decision:
         """Decide an instruction; see :func:`~mmsupervisor.policy.decide.decide_instruction`.
 
