@@ -132,7 +132,7 @@ class Session:
         found = [] if self.core is None else list(self.core.supervisor.findings)
         if self.launch_failure is not None:
             found.append(self._launch_finding(self.launch_failure))
-        if self._platform.stand_in is None:
+        if Relaxation.TRADITIONAL_ENTRY not in self._platform.relaxations.active:
             found += refused_traditional(self.firmware.traditional)
         # A system that died while drivers were started had no time for the others.
         if self.core is not None and Phase.LAUNCHED in self.phases:

@@ -180,7 +180,8 @@ class Platform:
         self.smm_access2 = ChipsetSmmAccess2(self.layout.hob_ranges())
         self.memory_space = DxeMemorySpace(1 << description.address_bits)
         self.world: World = self._dxe_world() if self._profile.launch is Launch.DXE else self._pei_world()
-        self.stand_in = self._make_stand_in() if Relaxation.TRADITIONAL_ENTRY in relaxed else None
+        wanted = Relaxation.TRADITIONAL_ENTRY in relaxed and self.firmware.traditional
+        self.stand_in = self._make_stand_in() if wanted else None
         self.relaxations = Relaxations(relaxed, self.stand_in)
 
     def _make_stand_in(self) -> StandIn:

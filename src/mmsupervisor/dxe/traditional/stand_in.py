@@ -96,7 +96,7 @@ class StandIn:
         has_protocol: Callable[[Guid], bool],
         announce: Callable[[Guid], None],
     ) -> None:
-        """Write the tables into normal memory; ring 3 cannot read them before :meth:`begin`.
+        """Write the tables into normal memory; ring 3 cannot read them before a driver is entered.
 
         Args:
             memory: The machine's memory.
@@ -192,8 +192,7 @@ class StandIn:
     # What the core asks
 
     def begin(self) -> None:
-        """Let DXE begin: the tables become readable, and traditional drivers may be dispatched."""
-        self._area.open()
+        """Let DXE begin: traditional drivers may be dispatched."""
         self.ready = True
 
     def has_protocol(self, guid: Guid) -> bool:
@@ -202,6 +201,7 @@ class StandIn:
 
     def enter(self, module: Module) -> tuple[int, int]:
         """Return ImageHandle, with a LoadedImage protocol on it, and the address of the EFI system table."""
+        self._area.open()
         handle = self._protocols.new_handle()
         handle.interfaces[_LOADED_IMAGE_GUID] = self._area.put(_loaded_image(module, self._system_table))
         return handle.address, self._system_table
