@@ -32,6 +32,7 @@ class ExitCode(IntEnum):
     )
     LIMIT = 5, "an input asks for more than the bounds for hostile input allow"
     MISSING_LIBRARY = 6, "an optional library is missing, and without it nothing in the input could be read"
+    NOT_MET = 7, "an input was judged and does not meet what was asked of it: a check, a level, no new access"
     VIOLATION = 10, "a driver broke a rule that is fatal: a device would write telemetry and reset"
     DRIVER_ERROR = 11, "a driver returned an error"
     NOT_DISPATCHED = 12, "a driver was refused, or its dependencies never came true"
