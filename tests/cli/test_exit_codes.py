@@ -26,6 +26,7 @@ def test_numbers_that_scripts_rely_on() -> None:
         "UNREADABLE": 4,
         "LIMIT": 5,
         "MISSING_LIBRARY": 6,
+        "NOT_MET": 7,
         "VIOLATION": 10,
         "DRIVER_ERROR": 11,
         "NOT_DISPATCHED": 12,
