@@ -217,6 +217,7 @@ def test_the_room_that_a_fetch_needs(core: Core, short: int, status: int) -> Non
     reply = request(core, FETCH, room=needed - short + (0 if short else 24 * 8))
     assert reply.result == status
     assert core.supervisor.lifecycle.ready_to_lock, "locked all the same"
+    assert ("communicate.md §13.6" in bugs(core.supervisor)) is bool(short)
 
 
 def test_a_fetch_that_fails_changes_only_the_result(core: Core) -> None:

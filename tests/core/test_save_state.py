@@ -228,9 +228,7 @@ def test_amd_io_needs_its_revision(supervisor: Supervisor, buffer: int) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 8, 23])
-def test_amd_io_ignores_a_small_width_and_writes_no_more_than_it(
-    supervisor: Supervisor, buffer: int, width: int
-) -> None:
+def test_amd_io_ignores_a_small_width_and_writes_no_more(supervisor: Supervisor, buffer: int, width: int) -> None:
     set_amd(supervisor, 0x00B2_0012)
     status, data = read(supervisor, IO, width, buffer)
     assert status == 0

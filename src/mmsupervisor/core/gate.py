@@ -21,7 +21,7 @@ from mmsupervisor.core.findings import Finding, make_finding
 from mmsupervisor.core.ownership import is_user_range
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.machine.events import Hex
-from mmsupervisor.machine.memory import BusError
+from mmsupervisor.machine.memory import Attribute, BusError
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.status import Status, status_name
 from mmsupervisor.processor.interface import SystemCall
@@ -93,6 +93,8 @@ class SystemCallGate:
             use = self._supervisor.memory.state(address).use
             whose = f" ({use})" if use else ""
             raise CoreError(check.status, f"{name} {address:#x} + {size:#x} is a supervisor page{whose}")
+        if self._supervisor.memory.state(address).attributes & Attribute.RP:  # all pages of the range are alike
+            self._supervisor.reference_bug("syscall-abi.md §11.10", f"{name} {address:#x} passes, and is not present")
 
     def _fatal(self, declaration: SystemCallDeclaration, call: SystemCall, error: CoreError) -> Finding:
         place = self._supervisor.place

@@ -13,8 +13,18 @@ from mmsupervisor.machine.memory import Attribute
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.pe import PeImage, image_address, image_pages, load_image, load_problems, parse_pe, plan_protection
+from mmsupervisor.pi.pe.protection import QuirkKind
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import Status
+
+_QUIRKS = {
+    QuirkKind.ADJACENT_CODE: "boot-flow.md §12.12",
+    QuirkKind.WRITABLE_CODE: "memory.md surprise 4",
+    QuirkKind.EXECUTE_WITHOUT_CODE: "memory.md surprise 4",
+    QuirkKind.UNPROTECTED_TAIL: "memory.md surprise 6",
+    QuirkKind.READ_ONLY_PAST_END: "memory.md surprise 6",
+}
+"""Where the fact sheets tell of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,7 @@ def _protect(supervisor: Supervisor, name: str, image: PeImage, allocation: int)
         supervisor.memory.assign(allocation + span.offset, span.length, attributes, use=f"{name} {what}")
     for quirk in plan.quirks:
         detail = f"{name}, section {quirk.section}: {quirk.detail}"
-        supervisor.reference_bug(f"boot-flow.md §6.4 {quirk.kind.value}", detail)
+        supervisor.reference_bug(_QUIRKS[quirk.kind], detail)
 
 
 def unload(supervisor: Supervisor, loaded: LoadedImage) -> None:

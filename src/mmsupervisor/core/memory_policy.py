@@ -71,6 +71,8 @@ def fetch_policy(supervisor: Supervisor, destination: int, room: int) -> int:
             supervisor.mmram.contains,
         )
     except PolicyRequestError as error:
+        if error.status is Status.BUFFER_TOO_SMALL and room >= len(supervisor.policy_blob):
+            supervisor.reference_bug("communicate.md §13.6", "24 bytes more are demanded than the policy takes")
         raise CoreError(error.status, str(error)) from error
     except (PolicyBoundsError, FormatError) as error:
         raise CoreError(Status.SECURITY_VIOLATION, str(error)) from error

@@ -31,7 +31,7 @@ def _ask(supervisor: Supervisor, request: str, decide: Callable[[CompiledPolicy]
         decision = decide(supervisor.policy)
     except PolicyBoundsError as error:
         detail = f"{request}: ring 0 reads beyond the policy: {error}"
-        raise Ring0FaultError(_PAGE_FAULT, detail, "isolation-policy.md §17.13") from error
+        raise Ring0FaultError(_PAGE_FAULT, detail, "boot-flow.md §4.3 step 6") from error
     for surprise in decision.surprises:
         supervisor.reference_bug(surprise.source, f"{request}: {surprise.text}")
     if not decision.allowed:

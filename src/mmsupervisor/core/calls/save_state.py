@@ -65,7 +65,7 @@ def _ask_policy(supervisor: Supervisor, request: SaveStateRequest, width: int, t
         decision = supervisor.policy.save_state(request.register, width, io)
     except PolicyBoundsError as error:
         detail = f"{what}: ring 0 reads beyond the policy: {error}"
-        raise Ring0FaultError(_PAGE_FAULT, detail, "isolation-policy.md §17.13") from error
+        raise Ring0FaultError(_PAGE_FAULT, detail, "boot-flow.md §4.3 step 6") from error
     for surprise in decision.surprises:
         supervisor.reference_bug(surprise.source, f"{what}: {surprise.text}")
     return int(decision.status)
@@ -102,6 +102,8 @@ def _read_field(supervisor: Supervisor, request: SaveStateRequest, width: int, b
         return Status.INVALID_PARAMETER
     area = _area(supervisor, request.cpu)
     value = area[field.low : field.low + min(width, 4)]
+    if width > 4 and field.high == field.low:
+        supervisor.reference_bug("save-state.md surprise 3", f"register {request.register}: its low half comes twice")
     if width > 4 and field.high is not None:
         value += area[field.high : field.high + width - 4]
     write_as_ring0(supervisor.memory, buffer, value)
