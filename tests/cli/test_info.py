@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -292,6 +293,31 @@ def test_a_long_name_leaves_room_for_the_rest(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines()[1:])) <= 100
     assert "X64" in text
     assert "20,480" in text
+
+
+def test_what_could_not_be_read_is_not_denied(ovmf: Ovmf, tmp_path: Path) -> None:
+    """There are SMM drivers in this image; where its main volume is lost, that is not denied."""
+    path = tmp_path / "damaged.fd"
+    sound = ovmf.path(SECBOOT).read_bytes()
+    for offset, new in ((0x28, b"____"), (0x30, b"\0\0"), (0x30, b"\xff\xff"), (0x78, b"\xff" * 24), (0x78, bytes(24))):
+        path.write_bytes(sound[:offset] + new + sound[offset + len(new) :])
+        text = run(path).output
+        assert "no MM drivers in what could be read" in text
+        assert "Problems of the format" in text
+
+
+def test_tables_and_expressions_of_hostile_length_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "image.bin"
+    path.write_bytes(mm.volume(*(mm.driver("Echo", image=b"MZ", depex=mm.TRUE) for _ in range(1500))))
+    start = time.process_time()
+    text = run(path).output
+    assert text.count("and 500 more; --all shows them") == 2
+    assert "and 2,000 more; --all shows them" in text
+    assert time.process_time() - start < 60
+    path.write_bytes(mm.volume(mm.driver("Echo", depex=b"\x06" * 50_000 + b"\x08")))
+    text = " ".join(run(path).output.split())
+    assert "characters more; --json has them all" in text
+    assert len(text) < 20_000
 
 
 def test_many_problems_are_cut_and_all_shows_them(ovmf: Ovmf, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ PLANTED: dict[ProblemKind, bytes] = {
     ProblemKind.VOLUME_HEADER: with_header(PLAIN, 0x20, bytes(8)),
     ProblemKind.BLOCK_MAP: with_header(PLAIN, 0x38, b"\x02"),
     ProblemKind.EXTENDED_HEADER: with_header(PLAIN, 0x34, b"\xff\xff"),
+    ProblemKind.OUTSIDE_VOLUMES: PLAIN + b"hidden",
     ProblemKind.VARIABLE_STORE: patched(
         VARIABLES, HEADER, Guid.parse("AAF32C78-947B-439A-A180-2E144EC37792").raw + b"\xff\xff\xff\x7f\x5a\xfe"
     ),
@@ -143,6 +144,22 @@ def test_planted_fault_is_found_and_strict_mode_refuses_damage(kind):
     if found[0].is_damage:
         with pytest.raises(FormatError):
             raise_damage(image)
+
+
+@pytest.mark.parametrize("length", [b"\0\0", b"\xff\xff", b"\x49\0"])
+def test_a_header_that_cannot_be_read_is_damage_where_a_file_system_follows(length):
+    image = image_of(PLAIN + patched(PLAIN, 0x30, length))
+    assert [volume.offset for volume in image.volumes] == [0]
+    assert [(p.kind, p.offset) for p in problems(image)] == [
+        (ProblemKind.VOLUME_HEADER, len(PLAIN)),
+        (ProblemKind.OUTSIDE_VOLUMES, len(PLAIN)),
+    ]
+    unknown = patched(PLAIN, 0x30, length + b"\0\0")
+    assert list(problems(image_of(patched(unknown, 0x10, bytes(16))))) == [], "a signature by chance"
+
+
+def test_erased_bytes_outside_volumes_are_no_finding():
+    assert list(problems(image_of(b"\xff" * 64 + PLAIN + bytes(100)))) == []
 
 
 @pytest.mark.parametrize("data", [PLAIN, CHECKED, sample_volume(), VARIABLES])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -18,8 +19,10 @@ from mmsupervisor.inventory.model import (
     ModuleReport,
     PolicyReport,
     ProblemReport,
+    Remark,
     Role,
     Severity,
+    UnopenedReport,
     Visibility,
     VolumeReport,
 )
@@ -29,6 +32,12 @@ from mmsupervisor.pi.volume import FFS2_GUID, FFS3_GUID, NVRAM_GUID
 
 MOST_PROBLEMS = 10
 """Lines of problems that are shown unless all are asked for."""
+
+MOST_ROWS = 1000
+"""Rows of any other table: far more than real firmware has, and few enough for hostile input not to take minutes."""
+
+MOST_TEXT = 4000
+"""Characters of a dependency expression that are shown; the JSON document has all of them."""
 
 _INDENT = 2
 _LONGEST_NAME = 36
@@ -105,18 +114,19 @@ def _blocks(report: ImageReport, view: View) -> Iterator[RenderableType]:
 
 def _parts(report: ImageReport, view: View) -> Iterator[tuple[str, RenderableType]]:
     """The parts of a report that have something to say, each with its title."""
-    drivers = [module for module in report.modules if not module.role.is_core]
+    modules = report.modules
+    drivers = [module for module in modules if not module.role.is_core]
     parts: list[tuple[str, Sequence[object], Callable[[], RenderableType]]] = [
         ("Regions of the flash dump", report.regions, lambda: _regions(report)),
         ("In the capsule", report.capsule_items, lambda: _capsule(report)),
-        ("Volumes", report.volumes, lambda: _volumes(report.volumes, view)),
-        (_modules_title(report.modules), report.modules, lambda: _modules(report.modules, view)),
-        ("Dependency expressions", drivers, lambda: _dependencies(drivers, view)),
+        ("Volumes", report.volumes, lambda: _cut(report.volumes, view, lambda some: _volumes(some, view))),
+        (_modules_title(modules), modules, lambda: _cut(modules, view, lambda some: _modules(some, view))),
+        ("Dependency expressions", drivers, lambda: _cut(drivers, view, lambda some: _dependencies(some, view))),
         ("GUIDs", report.volumes if view.guids else (), lambda: _guids(report)),
-        ("Policy", report.policies, lambda: _policies(report.policies)),
-        ("Remarks", report.remarks, lambda: _remarks(report)),
-        ("Not opened", report.unopened, lambda: _unopened(report)),
-        ("Problems of the format", report.problems, lambda: _problems(report.problems, view)),
+        ("Policy", report.policies, lambda: _cut(report.policies, view, _policies)),
+        ("Remarks", report.remarks, lambda: _cut(report.remarks, view, _remarks)),
+        ("Not opened", report.unopened, lambda: _cut(report.unopened, view, _unopened)),
+        ("Problems of the format", report.problems, lambda: _cut(report.problems, view, _problems, MOST_PROBLEMS)),
     ]
     if report.executable:
         yield "Image", _executable(report.executable)
@@ -126,6 +136,18 @@ def _parts(report: ImageReport, view: View) -> Iterator[tuple[str, RenderableTyp
     for volume in report.volumes if view.everything else ():
         if volume.files:
             yield f"Files of volume {volume.number}", _files(volume, view)
+
+
+Row = TypeVar("Row")
+
+
+def _cut(
+    rows: Sequence[Row], view: View, block: Callable[[Sequence[Row]], RenderableType], most: int = MOST_ROWS
+) -> RenderableType:
+    """The first rows, and how many there are more; all of them where all were asked for."""
+    if view.everything or len(rows) <= most:
+        return block(rows)
+    return Group(block(rows[:most]), Text(f"and {len(rows) - most:,} more; --all shows them"))
 
 
 def _head(report: ImageReport) -> Iterator[RenderableType]:
@@ -257,6 +279,8 @@ def _dependencies(modules: Sequence[ModuleReport], view: View) -> RenderableType
             rows.add_row(Text(plain(module.name)), Text("none", style="dim"))
             continue
         text = dependency.text
+        if len(text) > MOST_TEXT:
+            text = f"{text[:MOST_TEXT]} ... and {len(text) - MOST_TEXT:,} characters more; --json has them all"
         if dependency.trouble:
             text += f" [{dependency.trouble}]"
         rows.add_row(Text(plain(module.name)), Text(plain(text)))
@@ -287,18 +311,18 @@ def _policies(policies: Sequence[PolicyReport]) -> RenderableType:
     return rows
 
 
-def _remarks(report: ImageReport) -> RenderableType:
+def _remarks(remarks: Sequence[Remark]) -> RenderableType:
     rows = table("Severity", "Check", "Text", header=False, fold=["Text"])
-    for remark in report.remarks:
+    for remark in remarks:
         severity = Text(remark.severity.value, style=_STYLES[remark.severity])
         text = f"{remark.module}: {remark.text}" if remark.module else remark.text
         rows.add_row(severity, remark.check, Text(plain(text)))
     return rows
 
 
-def _unopened(report: ImageReport) -> RenderableType:
+def _unopened(unopened: Sequence[UnopenedReport]) -> RenderableType:
     rows = table("Where", "File", "Why", header=False, fold=["Where", "File", "Why"])
-    for one in report.unopened:
+    for one in unopened:
         rows.add_row(Text(_place(one.part, one.offset)), Text(plain(one.file)), Text(plain(f"{one.why}: {one.text}")))
     return rows
 
@@ -307,15 +331,12 @@ def _place(part: str, offset: int) -> str:
     return f"{plain(part)} {offset:#x}" if part else f"{offset:#x}"
 
 
-def _problems(problems: Sequence[ProblemReport], view: View) -> RenderableType:
-    shown = problems if view.everything else problems[:MOST_PROBLEMS]
+def _problems(problems: Sequence[ProblemReport]) -> RenderableType:
     rows = table("Severity", "Kind", "Where", "Text", header=False, fold=["Where", "Text"])
-    for problem in shown:
+    for problem in problems:
         severity = Text("damage", style="red") if problem.is_damage else Text("note", style="cyan")
         rows.add_row(severity, problem.kind, Text(_place(problem.part, problem.offset)), Text(plain(problem.text)))
-    if len(shown) == len(problems):
-        return rows
-    return Group(rows, Text(f"and {len(problems) - len(shown):,} more; --all shows them"))
+    return rows
 
 
 def _files(volume: VolumeReport, view: View) -> RenderableType:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmsupervisor.inventory.model import ExecutableReport, ModuleReport, PolicyReport, Role
 from mmsupervisor.pi.container import ContainerKind, Image
+from mmsupervisor.pi.volume import Problem, ProblemKind
 
 NOT_FIRMWARE = frozenset(
     {
@@ -18,13 +19,18 @@ NOT_FIRMWARE = frozenset(
 )
 """Kinds of input that no firmware is made of."""
 
+_MAY_HIDE = frozenset({ProblemKind.OUTSIDE_VOLUMES, ProblemKind.FREE_SPACE_CONTENT})
+"""Findings that break no format, but leave bytes that may hold more than was read."""
+
 
 def summarise(
     image: Image,
     executable: ExecutableReport | None,
     modules: Sequence[ModuleReport],
     policies: Sequence[PolicyReport],
+    *,
     unopened: int,
+    problems: Iterable[Problem],
 ) -> tuple[str, ...]:
     """Say what matters, one clause a line.
 
@@ -34,6 +40,7 @@ def summarise(
         modules: All modules.
         policies: All policies.
         unopened: Number of sections that could not be opened.
+        problems: What is wrong or remarkable in the format.
     """
     if image.kind in NOT_FIRMWARE:
         return ("no firmware: there is nothing in it for management mode",)
@@ -41,15 +48,19 @@ def summarise(
         return ("one image without the file around it, which would say what kind of driver it is",)
     if image.kind is ContainerKind.VARIABLE_STORE:
         return ("a variable store: UEFI variables, no files and no drivers",)
-    return tuple(_of_modules(modules, policies, unopened))
+    is_whole = not any(problem.is_damage or problem.kind in _MAY_HIDE for problem in problems)
+    return tuple(_of_modules(modules, policies, unopened, is_whole))
 
 
-def _of_modules(modules: Sequence[ModuleReport], policies: Sequence[PolicyReport], unopened: int) -> Iterator[str]:
+def _of_modules(
+    modules: Sequence[ModuleReport], policies: Sequence[PolicyReport], unopened: int, is_whole: bool
+) -> Iterator[str]:
     if unopened:
         sections = "a section" if unopened == 1 else f"{unopened} sections"
         yield f"{sections} could not be opened: what is in there is not in this report"
     if not modules:
-        yield "no MM drivers in what could be opened" if unopened else "no MM drivers in this image"
+        where = "what could be opened" if unopened else "this image" if is_whole else "what could be read"
+        yield f"no MM drivers in {where}"
         return
     roles = [module.role for module in modules]
     drivers = roles.count(Role.STANDALONE_DRIVER)

@@ -67,7 +67,9 @@ def _report(image: Image, name: str, allowance: Allowance) -> ImageReport:
         kind=image.kind.value,
         detail=image.detail,
         is_firmware=image.kind not in NOT_FIRMWARE,
-        summary=summarise(image, executable, module_reports, policy_reports, len(closed)),
+        summary=summarise(
+            image, executable, module_reports, policy_reports, unopened=len(closed), problems=problems(image)
+        ),
         regions=tuple(_regions(image)),
         capsule=image.capsule.guid if image.capsule else None,
         capsule_items=tuple(_capsule_items(image.capsule, part_name)) if image.capsule else (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmsupervisor.pi.container.capsule import looks_like_capsule, read_capsule
@@ -68,6 +69,7 @@ def read_image(reader: Reader, allowance: Allowance | None = None, depth: int = 
     volumes, problems = find_volumes(reader, allowance, depth)
     kind, detail = _kind_of_volumes(reader, volumes) if volumes else kind_without_volumes(reader)
     gaps = _gaps(reader, volumes) if volumes else ()
+    problems += tuple(_gap_problems(reader, gaps))
     return Image(reader.file, reader.base, reader.data, kind, detail, volumes, gaps, problems=problems)
 
 
@@ -90,6 +92,14 @@ def _gaps(reader: Reader, volumes: tuple[Volume, ...]) -> tuple[Gap, ...]:
             gaps.append(Gap(position, start - position, is_erased))
         position = start + size
     return tuple(gaps)
+
+
+def _gap_problems(reader: Reader, gaps: tuple[Gap, ...]) -> Iterator[Problem]:
+    """Bytes that somebody put there and that nothing here reads: whatever is in them, a report must not deny it."""
+    for gap in gaps:
+        if not gap.is_erased:
+            rule = f"{gap.size:#x} bytes that are in no volume and are not erased"
+            yield Problem(ProblemKind.OUTSIDE_VOLUMES, reader.file, gap.offset, rule)
 
 
 def _read_flash_dump(reader: Reader, allowance: Allowance, depth: int) -> Image:
@@ -115,7 +125,9 @@ def _read_flash_dump(reader: Reader, allowance: Allowance, depth: int) -> Image:
         in_window, more = find_volumes(window, allowance, depth)
         volumes += in_window
         problems += more
-        gaps += _gaps(window, in_window)
+        between = _gaps(window, in_window)
+        gaps += between
+        problems += _gap_problems(window, between)
     return Image(
         reader.file,
         reader.base,

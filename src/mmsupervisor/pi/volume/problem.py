@@ -28,6 +28,7 @@ class ProblemKind(Enum):
     VOLUME_HEADER = ("volume-header", Severity.DAMAGE, _VOLUME)
     BLOCK_MAP = ("block-map", Severity.DAMAGE, _VOLUME)
     EXTENDED_HEADER = ("extended-header", Severity.DAMAGE, "PI 1.8 vol. 3 §3.2.2")
+    OUTSIDE_VOLUMES = ("outside-volumes", Severity.NOTE, _VOLUME)
     VARIABLE_STORE = ("variable-store", Severity.DAMAGE, "")
     FILE_CUT = ("file-cut", Severity.DAMAGE, _FILE)
     FILE_SIZE = ("file-size", Severity.DAMAGE, _FILE)

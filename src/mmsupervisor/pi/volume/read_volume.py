@@ -95,7 +95,12 @@ def find_volumes(
         if start < resume:
             continue
         header = _read_header(reader, start, allowance)
-        if header is None or not header.is_credible:
+        if header is None:
+            if _has_file_system(reader, start):
+                rule = "volume header with an impossible header length or revision"
+                problems.append(problem_at(ProblemKind.VOLUME_HEADER, reader, start, rule))
+            continue
+        if not header.is_credible:
             continue
         if header.size < header.header_length:
             rule = f"volume length {header.length:#x} is below the length of its header"
@@ -117,6 +122,12 @@ def read_volume(reader: Reader, allowance: Allowance, depth: int = 0) -> Volume:
     if header is None or header.size < header.header_length:
         raise reader.error(0, "there is no firmware volume header here", "PI 1.8 vol. 3 §3.2.1")
     return _read_volume(reader, 0, header, allowance, depth)
+
+
+def _has_file_system(reader: Reader, start: int) -> bool:
+    """Whether a signature has a file system's GUID where a volume header has it: then it is no chance."""
+    within = start >= 0 and start + VOLUME_HEADER.size <= len(reader)
+    return within and reader.guid(start + 0x10, "file system") in (*_FILE_SYSTEMS, NVRAM_GUID)
 
 
 def _read_header(reader: Reader, start: int, allowance: Allowance) -> _Header | None:
