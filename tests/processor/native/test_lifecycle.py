@@ -102,7 +102,7 @@ def test_many_starts_leave_nothing() -> None:
 
 
 SUPERVISOR = """
-import sys, time
+import os, sys, time
 from tests.processor.native.test_lifecycle import make_bench, stub_of, LOOP
 bench = make_bench()
 print(stub_of(bench).pid, flush=True)
@@ -119,6 +119,11 @@ elif what == "interrupted":
         print("interrupted", bench.processor.enter.__name__, flush=True)
         again = bench.enter("0f05")
         print(type(again).__name__, flush=True)
+elif what == "forked":
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    bench.enter(LOOP)
 elif what == "leaving":
     bench.enter("0f05")
 """
@@ -145,6 +150,19 @@ def test_the_stub_dies_with_its_supervisor(what: str, by: signal.Signals) -> Non
     process.send_signal(by)
     process.wait(10)
     assert ends(stub)
+
+
+def test_the_stub_dies_though_a_forked_process_still_holds_its_filter() -> None:
+    """Closing the listener would end the stub too; here only the kernel's signal at its parent's death does."""
+    process, stub = start_supervisor("forked")
+    time.sleep(0.2)
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (forked,) = (int(word) for word in found if int(word) != stub)
+    process.kill()
+    process.wait(10)
+    ended = ends(stub)
+    os.kill(forked, signal.SIGKILL)
+    assert ended
 
 
 def test_the_stub_dies_when_its_supervisor_leaves_without_closing() -> None:

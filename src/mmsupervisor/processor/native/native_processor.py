@@ -246,7 +246,7 @@ class NativeProcessor:
     def _open_code(self, rip: int) -> None:
         memory = self._stub_memory
         if not memory.knows_code(rip) and memory.can_execute(rip):
-            memory.open_code(rip)
+            memory.open_code(rip, rip)
 
     def _died(self, reason: str) -> Died:
         self._answer = self._nothing_to_resume
@@ -414,8 +414,10 @@ class NativeProcessor:
         registers = self._frame.registers()
         rip = registers.rip
         if host_code & _HOST_FETCH:
-            if self._stub_memory.can_execute(address) and self._stub_memory.open_code(address):
-                return None
+            if page_map.direct_access(self.memory.state(address)) & page_map.EXECUTE:
+                if self._stub_memory.can_execute(address) and self._stub_memory.open_code(rip, address):
+                    return None
+                raise StubDiedError(f"this host cannot execute the machine's memory at {address:#x}")
             return self._page_fault(address, Access.EXECUTE, registers, page_map.fetch(self.memory, rip))
         access = Access.WRITE if host_code & _HOST_WRITE else Access.READ
         code = page_map.fetch(self.memory, rip)

@@ -95,8 +95,8 @@ SOURCE = (
     ("f4f4f4f4f4f4", "hlt"),
     # handler: rdi signal, rsi its siginfo, rdx its ucontext
     ("b92b000000", "mov ecx, 0x2b"),
-    ("8ee1", "mov fs, ecx"),  # a flat segment: the base that ring 3 may have written becomes zero
-    ("8ee9", "mov gs, ecx"),
+    ("8ee1", "mov fs, cx"),  # a flat segment: the base that ring 3 may have written becomes zero
+    ("8ee9", "mov gs, cx"),
     ("4883c408", "add rsp, 8"),
     ("b80f000000", "mov eax, 15"),  # rt_sigreturn, which the filter makes a notification
     ("0f05", "syscall"),

@@ -227,9 +227,14 @@ class StubMemory:
         """Return whether ring 3 may read a page that is memory."""
         return bool(self._access(address) & page_map.READ)
 
-    def open_code(self, address: int) -> bool:
-        """Survey the code at an address and make what was found executable; False if it already was."""
-        pages = self._survey.explore(address)
+    def open_code(self, rip: int, address: int) -> bool:
+        """Survey the code that runs next and make what was found executable; False if it already was.
+
+        Args:
+            rip: Where the instruction begins.
+            address: Which of its bytes cannot be fetched: in another page, if it lies across two.
+        """
+        pages = self._survey.explore(rip)
         page = address & ~PAGE_MASK
         if page not in self._executable:
             pages.add(page)
