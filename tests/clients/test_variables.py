@@ -1,0 +1,122 @@
+"""UEFI variables through OVMF's own variable driver in ring 3; ``virt-firmware`` reads the same store as an oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from virt.firmware.varstore.edk2 import Edk2VarStore
+
+from mmsupervisor.clients.errors import NotServedError
+from mmsupervisor.clients.variables import DEFAULT_ATTRIBUTES, Variable, VariableAttribute, VariableError
+from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.status import Status
+from mmsupervisor.session import Session, boot
+from tests.support.observed import VARIABLES, observe
+from tests.support.ovmf import Ovmf
+
+OWN = Guid.parse("7B7B1C53-0B4B-46B4-8A3F-2C3E4A3F1D20")
+SECURE_BOOT = {
+    "PK": "gEfiGlobalVariableGuid",
+    "KEK": "gEfiGlobalVariableGuid",
+    "db": "gEfiImageSecurityDatabaseGuid",
+    "dbx": "gEfiImageSecurityDatabaseGuid",
+    "SecureBootEnable": "gEfiSecureBootEnableDisableGuid",
+}
+UPDATED_AT_BOOT = {"MTC", "VarErrorFlag"}
+
+
+@pytest.fixture
+def session(ovmf: Ovmf) -> Iterator[Session]:
+    with observe(ovmf) as booted:
+        yield booted
+
+
+def by_oracle(path: Path) -> dict[tuple[str, Guid], Variable]:
+    """What virt-firmware parses out of a store."""
+    found = {}
+    for item in Edk2VarStore(str(path)).get_varlist().values():
+        name, guid = str(item.name), Guid(item.guid.bytes_le)
+        found[name, guid] = Variable(name, guid, VariableAttribute(item.attr), bytes(item.data))
+    return found
+
+
+@pytest.mark.parametrize("name", SECURE_BOOT)
+def test_secure_boot_variables_are_what_the_oracle_parses(ovmf: Ovmf, session: Session, name: str) -> None:
+    guid = Guid.parse(SECURE_BOOT[name])
+    assert session.variables.get(name, SECURE_BOOT[name]) == by_oracle(ovmf.path(VARIABLES))[name, guid]
+
+
+def test_every_variable_of_the_store_is_listed_with_its_value(ovmf: Ovmf, session: Session) -> None:
+    stored = by_oracle(ovmf.path(VARIABLES))
+    listed = {(one.name, one.guid): one for one in session.variables.all()}
+    assert len(stored) > 20
+    assert set(stored) <= set(listed)
+    same = {key: one for key, one in stored.items() if key[0] not in UPDATED_AT_BOOT}
+    assert {key: listed[key] for key in same} == same
+    assert all(not one.attributes & VariableAttribute.NON_VOLATILE for key, one in listed.items() if key not in stored)
+
+
+def test_a_variable_is_set_changed_and_deleted(session: Session) -> None:
+    variables = session.variables
+    for data in (b"first", b"second, and longer", bytes(1000)):
+        variables.set("Ours", OWN, data)
+        assert variables.get("Ours", OWN) == Variable("Ours", OWN, DEFAULT_ATTRIBUTES, data)
+    assert ("Ours", OWN) in list(variables)
+    variables.delete("Ours", OWN)
+    assert ("Ours", OWN) not in list(variables)
+    with pytest.raises(VariableError, match="EFI_NOT_FOUND") as caught:
+        variables.get("Ours", OWN)
+    assert caught.value.status == Status.NOT_FOUND
+
+
+def test_what_is_written_is_in_the_flash_as_the_oracle_reads_it(ovmf: Ovmf, session: Session, tmp_path: Path) -> None:
+    session.variables.set("Ours", OWN, b"kept", VariableAttribute.NON_VOLATILE | VariableAttribute.BOOT_SERVICE)
+    assert session.devices.variables is not None
+    store = tmp_path / "store.fd"
+    store.write_bytes(session.devices.variables.content)
+    after = by_oracle(store)
+    assert after["Ours", OWN].data == b"kept"
+    assert set(by_oracle(ovmf.path(VARIABLES))) <= set(after)
+
+
+def test_storage_shrinks_by_what_is_written(session: Session) -> None:
+    before = session.variables.storage()
+    session.variables.set("Ours", OWN, bytes(4096))
+    after = session.variables.storage()
+    assert after.maximum_storage == before.maximum_storage
+    assert 4096 <= before.remaining_storage - after.remaining_storage < 4096 + 100
+    with pytest.raises(VariableError, match="EFI_INVALID_PARAMETER"):
+        session.variables.set("Ours", OWN, bytes(before.maximum_variable + 1))
+
+
+def test_a_key_is_not_changed_without_its_signature(session: Session) -> None:
+    key = session.variables.get("PK", SECURE_BOOT["PK"])
+    with pytest.raises(VariableError):
+        session.variables.set("PK", SECURE_BOOT["PK"], b"x", key.attributes)
+    assert session.variables.get("PK", SECURE_BOOT["PK"]) == key
+
+
+def test_a_locked_variable_stays(ovmf: Ovmf) -> None:
+    with observe(ovmf, Phase.DXE) as session:
+        session.variables.set("Ours", OWN, b"before")
+        session.variables.lock("Ours", OWN)
+        session.advance(Phase.READY_TO_BOOT)
+        with pytest.raises(VariableError, match="EFI_WRITE_PROTECTED"):
+            session.variables.set("Ours", OWN, b"after")
+        assert session.variables.get("Ours", OWN).data == b"before"
+
+
+def test_an_empty_store_becomes_usable(ovmf: Ovmf) -> None:
+    with observe(ovmf, variables="OVMF_VARS_4M.fd") as session:
+        session.variables.set("Ours", OWN, b"x")
+        assert session.variables.get("Ours", OWN).data == b"x"
+        with pytest.raises(VariableError, match="EFI_NOT_FOUND"):
+            session.variables.get("PK", SECURE_BOOT["PK"])
+
+
+def test_without_a_variable_driver_it_is_said() -> None:
+    with boot() as session, pytest.raises(NotServedError, match="EFI_NOT_FOUND"):
+        list(session.variables)

@@ -1,0 +1,20 @@
+"""Debian's OVMF with its variable store, booted with every relaxation."""
+
+from __future__ import annotations
+
+from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.platform.description import DeviceFacts, PlatformDescription
+from mmsupervisor.session import Session, boot
+from tests.support.ovmf import Ovmf
+
+CODE, VARIABLES = "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"
+
+
+def flash_platform(ovmf: Ovmf, variables: str = VARIABLES) -> PlatformDescription:
+    """A platform whose flash holds a variable store, and above it the booted image."""
+    return PlatformDescription(devices=DeviceFacts(flash_variables=ovmf.path(variables)))
+
+
+def observe(ovmf: Ovmf, until: Phase = Phase.READY_TO_BOOT, variables: str = VARIABLES) -> Session:
+    """Boot the image with its traditional drivers."""
+    return boot(ovmf.path(CODE), description=flash_platform(ovmf, variables), observe=True, until=until)
