@@ -210,8 +210,15 @@ def test_checksum_copy_and_fill(desk: Desk) -> None:
     assert desk.memory.read(SCRATCH, 6) == b"\xff\xff\xff\xff\xff2"
 
 
-@pytest.mark.parametrize("call", [("gBS->CopyMem", CLOSED, SCRATCH, 1), ("gBS->CopyMem", SCRATCH, CLOSED, 1),
-                                  ("gBS->SetMem", CLOSED, 1, 0), ("gBS->CalculateCrc32", CLOSED, 1, SCRATCH)])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("gBS->CopyMem", CLOSED, SCRATCH, 1),
+        ("gBS->CopyMem", SCRATCH, CLOSED, 1),
+        ("gBS->SetMem", CLOSED, 1, 0),
+        ("gBS->CalculateCrc32", CLOSED, 1, SCRATCH),
+    ],
+)
 def test_no_service_lends_a_driver_rights(desk: Desk, call: tuple[str, int, int, int]) -> None:
     with pytest.raises(SystemStopError):
         desk.call(*call)
