@@ -47,6 +47,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "run": CommandEntry("mmsupervisor.cli.run", "Run one driver under the supervisor."),
     "boot": CommandEntry("mmsupervisor.cli.boot", "Boot a firmware image under the supervisor."),
     "send": CommandEntry("mmsupervisor.cli.send", "Boot a firmware image and send one message."),
+    "policy": CommandEntry("mmsupervisor.cli.policy", "Show, build, check, measure and compare isolation policies."),
     "platform": CommandEntry("mmsupervisor.cli.platform", "Write or check a platform file."),
     "doctor": CommandEntry("mmsupervisor.cli.doctor", "Say what works on this computer, and what to change."),
 }

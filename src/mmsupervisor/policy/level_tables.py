@@ -85,3 +85,8 @@ _AMD = (
 
 MSR_TARGETS = {Vendor.AMD: _AMD, Vendor.INTEL: _INTEL}
 """In the order in which the reference tests them."""
+
+
+def vendors_of(name: str) -> tuple[Vendor, ...]:
+    """The vendor of that name; all of them for an empty name."""
+    return (Vendor(name),) if name else tuple(Vendor)

@@ -1,0 +1,88 @@
+"""Policies written in the asked form, after the checks that a build should not pass without."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.policy.blob import write_blob
+from mmsupervisor.policy.check import security_policy_check
+from mmsupervisor.policy.layout import PolicyLayoutError
+from mmsupervisor.policy.legacy import assemble_legacy, write_legacy_blob
+from mmsupervisor.policy.model import AccessAttr, Policy, PolicyBoundsError, PolicyRoot, RootType
+from mmsupervisor.policy.source import PolicySource
+from mmsupervisor.policy.toml_writer import write_toml
+from mmsupervisor.policy.xml_writer import NotExpressibleError, write_xml
+
+
+class OutputForm(Enum):
+    """What a policy can be written as."""
+
+    BLOB = "blob"
+    LEGACY = "legacy"
+    XML = "xml"
+    TOML = "toml"
+
+
+FORM_OF_SUFFIX = {".xml": OutputForm.XML, ".toml": OutputForm.TOML}
+"""The form that a file's name asks for; any other name asks for a blob."""
+
+
+class UnsoundPolicyError(MmSupervisorError):
+    """A policy that the supervisor's own check would refuse."""
+
+
+def require_sound(policy: Policy) -> None:
+    """Refuse what the supervisor's check refuses.
+
+    Raises:
+        UnsoundPolicyError: with the first violation.
+    """
+    try:
+        violation = security_policy_check(policy)
+    except PolicyBoundsError as error:
+        raise UnsoundPolicyError(str(error)) from error
+    if violation is not None:
+        raise UnsoundPolicyError(f"{policy.file}: {violation}")
+
+
+def write_policy(source: PolicySource, form: OutputForm) -> bytes:
+    """Write a policy; what the form cannot express is refused.
+
+    Notes are kept by TOML only: a blob and XML have no room for them.
+
+    Raises:
+        NotExpressibleError: the form cannot hold the policy.
+        PolicyLayoutError: a value does not fit.
+    """
+    match form:
+        case OutputForm.BLOB:
+            return write_blob(source.policy)
+        case OutputForm.XML:
+            return write_xml(source.policy).encode()
+        case OutputForm.TOML:
+            return write_toml(source).encode()
+        case OutputForm.LEGACY:
+            return _write_legacy(source.policy)
+
+
+def _write_legacy(policy: Policy) -> bytes:
+    """A version 2 blob, whose lists are deny lists but for the instructions, which are an allow list (§3)."""
+    roots = [root for root in policy.roots if root.entries or root.type != RootType.MEM]
+    for root in roots:
+        wanted = AccessAttr.ALLOW if root.type == RootType.INSTRUCTION else AccessAttr.DENY
+        if root.type == RootType.SAVE_STATE:
+            raise NotExpressibleError(policy.file, "a legacy blob", "a save-state list")
+        if root.access_attr != wanted:
+            clause = f"its {root.type_name} list is always {'an' if wanted is AccessAttr.ALLOW else 'a'} "
+            raise NotExpressibleError(policy.file, "a legacy blob", f"{clause}{wanted.name.lower()} list")
+        _refuse_lost_fields(policy, root)
+    try:
+        return write_legacy_blob(assemble_legacy(sorted(roots, key=lambda root: root.type), file=policy.file))
+    except PolicyLayoutError as error:
+        raise NotExpressibleError(policy.file, "a legacy blob", str(error)) from error
+
+
+def _refuse_lost_fields(policy: Policy, root: PolicyRoot) -> None:
+    if any(root.reserved) or any(getattr(entry, "reserved", 0) for entry in root.entries):
+        raise NotExpressibleError(policy.file, "a legacy blob", "reserved fields that are not zero")
