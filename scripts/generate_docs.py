@@ -7,6 +7,8 @@
 ===================================  ===========================================
 docs/system-calls.md                 mmsupervisor.abi.system_calls
 docs/findings.md                     mmsupervisor.abi.findings
+docs/relaxations.md                  mmsupervisor.abi.relaxations
+docs/outside-services.md             mmsupervisor.dxe.traditional.services
 docs/platform.md                     mmsupervisor.platform.schema
 docs/schemas/session.schema.json     mmsupervisor.report.model
 ===================================  ===========================================
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsupervisor.abi.findings import FINDING_KINDS
+from mmsupervisor.abi.relaxations import RELAXATIONS
 from mmsupervisor.abi.system_calls import (
     FIRST_SUPERVISOR_CALL,
     SYSTEM_CALLS,
@@ -34,6 +37,7 @@ from mmsupervisor.abi.system_calls import (
     SystemCallDeclaration,
     UserRange,
 )
+from mmsupervisor.dxe.traditional.services import SERVICES
 from mmsupervisor.pi.status import status_name
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.schema import SECTIONS, Key, Section
@@ -141,6 +145,50 @@ def findings_page() -> str:
             for number, kind in sorted(FINDING_KINDS.items())
             if number.startswith(prefix)
         ]
+    return "\n".join(lines) + "\n"
+
+
+# --- relaxations, and what traditional drivers find outside MM --------------------------------------------------
+
+
+def relaxations_page() -> str:
+    """The index of all relaxations."""
+    lines = [
+        "# Relaxations",
+        "",
+        MADE.format(source="mmsupervisor.abi.relaxations"),
+        "",
+        "Strict is the default and behaves as the device: a violation ends the system. A relaxation permits one kind",
+        "and counts every use with its driver and offset, so that an author can converge to strict one by one.",
+        "Observing is all of them. The isolation policy is asked under a relaxation too: what it would have denied is",
+        "counted as that. A denied system call stays fatal.",
+    ]
+    for item in RELAXATIONS.values():
+        replaced = ", ".join(item.replaces) or "the end of the system"
+        lines += ["", f"## {item.name}: {item.title}", "", item.permits, ""]
+        lines += [f"- Needed because: {item.needed}", f"- In place of: {replaced}", f"- To do without: {item.mend}"]
+    return "\n".join(lines) + "\n"
+
+
+def outside_services_page() -> str:
+    """The index of what traditional drivers find outside MM."""
+    lines = [
+        "# What traditional drivers find outside MM",
+        "",
+        MADE.format(source="mmsupervisor.dxe.traditional.services"),
+        "",
+        "Under the relaxation `traditional-entry` a traditional driver is given a stand-in for the EFI system table.",
+        "Every call is an event with its arguments and its place, and is counted. What is not implemented answers",
+        "EFI_UNSUPPORTED (device paths: 0): nothing pretends to have been done.",
+    ]
+    table = ""
+    for one in SERVICES:
+        if one.table != table:
+            table = one.table
+            lines += ["", f"## {table}", "", "| Offset | Service | Arguments | Served | |", "|---|---|---|---|---|"]
+        lines.append(
+            f"| {one.offset:#x} | {one.name} | {', '.join(one.arguments)} | {one.support.value} | {one.does} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -286,6 +334,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "system-calls.md": system_calls_page,
     "findings.md": findings_page,
     "platform.md": platform_page,
+    "relaxations.md": relaxations_page,
+    "outside-services.md": outside_services_page,
     "schemas/session.schema.json": session_schema,
 }
 """What is made, by path below docs/."""
