@@ -115,7 +115,7 @@ def test_build_replaces_no_file_unasked(tmp_path: Path) -> None:
 
 def test_build_refuses_what_the_check_refuses(bad: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.bin"
-    assert run("build", bad, "-o", out).exit_code == ExitCode.MALFORMED
+    assert run("build", bad, "-o", out).exit_code == ExitCode.NOT_MET
     assert not out.exists()
     assert run("build", bad, "-o", out, "--unchecked").exit_code == 0
     assert out.read_bytes() == bad.read_bytes()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mmsupervisor.cli.console import plain, say_error
 from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.cli.policy_input import json_option, print_json, print_lines, reference_option, write_output
 from mmsupervisor.cli.policy_level import level
@@ -124,7 +125,7 @@ def build(
 
     What the form cannot express is refused, never dropped; so are policies that the supervisor's check refuses.
     """
-    from mmsupervisor.policy.build import FORM_OF_SUFFIX, OutputForm, require_sound, write_policy
+    from mmsupervisor.policy.build import FORM_OF_SUFFIX, OutputForm, UnsoundPolicyError, require_sound, write_policy
     from mmsupervisor.policy.document import build_document
     from mmsupervisor.policy.layers import put_on
     from mmsupervisor.policy.level_tables import vendors_of
@@ -143,12 +144,16 @@ def build(
             may_weaken=allow_weakening,
         )
         for problem in put.problems:
-            click.echo(f"mmsup: {problem}", err=True)
+            say_error(str(problem))
         if put.problems:
             ctx.exit(ExitCode.NOT_MET)
         source, remarks = put.source, [str(one) for one in put.remarks]
     if not unchecked:
-        require_sound(source.policy)
+        try:
+            require_sound(source.policy)
+        except UnsoundPolicyError as error:
+            say_error(str(error))
+            ctx.exit(ExitCode.NOT_MET)
     data = write_policy(source, chosen)
     write_output(output, data, overwrite=force)
     document = build_document(loaded, str(output), chosen.value, data, layers=layers, remarks=remarks)
@@ -156,7 +161,7 @@ def build(
         print_json(document)
         return
     for remark in remarks:
-        click.echo(f"mmsup: {remark}", err=True)
+        click.echo(f"mmsup: {plain(remark)}", err=True)
     if str(output) != "-":
         click.echo(f"{output}: {chosen.value}, {len(data)} bytes, SHA-256 {document['output_sha256']}")
 

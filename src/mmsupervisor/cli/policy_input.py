@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +46,7 @@ def write_output(path: Path, data: bytes, *, overwrite: bool) -> None:
         OutputError: it cannot be written, or is there and may not be overwritten.
     """
     if str(path) == "-":
-        click.get_binary_stream("stdout").write(data)
+        sys.stdout.buffer.write(data)
         return
     try:
         with path.open("wb" if overwrite else "xb") as stream:

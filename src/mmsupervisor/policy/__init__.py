@@ -1,4 +1,4 @@
-"""The isolation policy: model, blob, decisions and checks (``docs/reference/isolation-policy.md``).
+"""The isolation policy: forms, decisions, checks, levels (``docs/reference/isolation-policy.md``, ``levels.md``).
 
 What a caller needs, by module (all names are imported from the module that defines them):
 
@@ -21,6 +21,18 @@ module                  what
 ``lint``                ``lint(policy)``: what the reference does not check, as ``LintFinding`` values
 ``memory_policy``       ``PageLeaf``; ``memory_policy_snapshot``, ``same_memory_policy``, ``fetch_policy``,
                         ``populate_memory_policy``; they raise ``PolicyRequestError`` with its ``status``
+``load``                ``load_policy(name)``: a ``LoadedPolicy`` from XML, TOML, a blob, an image, or ``default``
+``source``              ``PolicySource``: a policy with its notes (``Note``: reason, reviewer, date, reference)
+``xml_source``          ``read_xml(data, file)`` strictly, with lines; ``xml_writer``: ``write_xml(policy)``
+``toml_source``         ``read_toml_policy(data, file)``; ``toml_writer``: ``write_toml(source)``
+``build``               ``write_policy(source, form)``, ``require_sound(policy)``
+``shipped``             ``policy("amd")``, ``policy("intel")``: the minimum for level 30
+``levels``              ``judge(policy, vendor, facts)``: a ``LevelReport`` of two ``Verdict``; ``MemoryFacts``
+``layers``              ``put_on(base, layers, vendors)``: a ``LayeredPolicy`` with its problems
+``compare``             ``compare(a, b)``: every ``AccessChange``
+``explain``             ``explain(policy, question)``: an ``Explanation`` with its walk
+``document``            the same reports as JSON documents
+``reference_tool``      ``reference_build(xml, blob, version)``: the reference's tool, byte for byte, and its errors
 ``tool_decode``         ``tool_refusal(data)``: the exception that the reference's tool ends with, or None
 ``dump``                ``dump_policy(policy)``: the lines of the reference's debug dump
 ======================  ================================================================================================
