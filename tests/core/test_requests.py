@@ -205,6 +205,14 @@ def test_every_byte_of_the_fetched_policy(core: Core) -> None:
     assert blob == bytes(wanted)
 
 
+def test_the_room_behind_the_policy_is_zeroed(core: Core) -> None:
+    channel = core.supervisor.supervisor
+    reply = request(core, FETCH, b"\x55" * 0x2000)
+    assert reply.result == 0
+    rest = core.supervisor.memory.read(channel.internal + reply.size, 0x18 + 24 + 0x2000 - reply.size)
+    assert rest == bytes(len(rest))
+
+
 def test_fetch_again_gives_the_same(core: Core) -> None:
     assert fetch(core) == fetch(core)
     assert fetch(core)[0] == 0
