@@ -282,6 +282,7 @@ LARGE_FILES = Failing(
         (LARGE, uefi_firmware_records, (LARGE_FILES,)),
         (LARGE, virt_firmware_records, (LARGE_FILES,)),
     ],
+    ids=["nested, uefi-firmware", "nested, virt-firmware", "large, uefi-firmware", "large, virt-firmware"],
 )
 def test_other_readers_see_what_we_built(data, oracle, failings):
     ours = our_records(image_of(data))
