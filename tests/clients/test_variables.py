@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from virt.firmware.varstore.edk2 import Edk2VarStore
 
-from mmsupervisor.clients.errors import NotServedError
+from mmsupervisor.abi.relaxations import Relaxation
+from mmsupervisor.clients.errors import DroppedMessageError, NotServedError
 from mmsupervisor.clients.variables import DEFAULT_ATTRIBUTES, Variable, VariableAttribute, VariableError
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.status import Status
 from mmsupervisor.session import Session, boot
-from tests.support.observed import VARIABLES, observe
+from tests.support.observed import CODE, VARIABLES, flash_platform, observe
 from tests.support.ovmf import Ovmf
 
 OWN = Guid.parse("7B7B1C53-0B4B-46B4-8A3F-2C3E4A3F1D20")
@@ -115,6 +116,15 @@ def test_an_empty_store_becomes_usable(ovmf: Ovmf) -> None:
         assert session.variables.get("Ours", OWN).data == b"x"
         with pytest.raises(VariableError, match="EFI_NOT_FOUND"):
             session.variables.get("PK", SECURE_BOOT["PK"])
+
+
+def test_a_message_that_the_driver_drops_is_no_answer(ovmf: Ovmf) -> None:
+    relax = set(Relaxation) - {Relaxation.EXTERNAL_COMM_BUFFER}
+    with boot(ovmf.path(CODE), description=flash_platform(ovmf), relax=relax) as session:
+        with pytest.raises(DroppedMessageError, match="left the message untouched"):
+            session.variables.get("PK", SECURE_BOOT["PK"])
+        with pytest.raises(DroppedMessageError):
+            session.lock_box.restore(str(OWN), 16)
 
 
 def test_without_a_variable_driver_it_is_said() -> None:

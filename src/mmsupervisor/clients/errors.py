@@ -19,5 +19,13 @@ class ClientError(MmSupervisorError):
         super().__init__(f"{what}: {status_name(status)}")
 
 
+class DroppedMessageError(MmSupervisorError):
+    """A handler took the message and left it untouched: to it, the buffer or the sizes were not valid."""
+
+    def __init__(self, what: str) -> None:
+        """Record what was asked."""
+        super().__init__(f"{what}: the driver left the message untouched")
+
+
 class NotServedError(ClientError):
     """The message itself failed: no handler took it, or the channel refused it."""

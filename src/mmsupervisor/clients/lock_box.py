@@ -22,8 +22,8 @@ import struct
 from collections.abc import Callable
 from enum import IntEnum, IntFlag
 
-from mmsupervisor.clients.errors import ClientError
-from mmsupervisor.clients.messages import Send, exchange
+from mmsupervisor.clients.errors import ClientError, DroppedMessageError
+from mmsupervisor.clients.messages import UNTOUCHED, Send, exchange
 from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
@@ -32,7 +32,6 @@ from mmsupervisor.pi.status import ERROR_BIT
 
 _MESSAGE_GUID = known_guid("gEfiSmmLockBoxCommunicationGuid")
 _HEADER = struct.Struct("<IIQ")
-_UNTOUCHED = (1 << 64) - 1
 
 
 class _Command(IntEnum):
@@ -71,12 +70,14 @@ class LockBox:
         Raises:
             NotServedError: there is no lock box driver.
         """
-        header = _HEADER.pack(command, _HEADER.size + len(parameters), _UNTOUCHED)
+        header = _HEADER.pack(command, _HEADER.size + len(parameters), UNTOUCHED)
         body = exchange(self._send, _MESSAGE_GUID, header + parameters, f"lock box command {command}")
         return int(_HEADER.unpack_from(body)[2])
 
     def _require(self, command: _Command, what: str, parameters: bytes) -> None:
         status = self.command(command, parameters)
+        if status == UNTOUCHED:
+            raise DroppedMessageError(what)
         if status & ERROR_BIT:
             raise LockBoxError(what, status)
 
@@ -97,6 +98,7 @@ class LockBox:
         Raises:
             LockBoxError: the driver refuses.
             NotServedError: there is no lock box driver.
+            DroppedMessageError: the driver does not look at the message.
         """
         self._memory.write(address := self._room(len(data)), data)
         self.save_from(guid, address, len(data))

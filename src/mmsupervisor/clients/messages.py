@@ -10,6 +10,9 @@ from mmsupervisor.ipl.communicate import Answer
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.message import HEADER_SIZE
 
+UNTOUCHED = (1 << 64) - 1
+"""What a message's status field holds before a driver writes it; no driver answers with it."""
+
 Send: TypeAlias = Callable[[Guid, bytes], Answer]
 """Sends a message's payload to a handler's GUID on the user channel."""
 

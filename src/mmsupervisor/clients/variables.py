@@ -29,8 +29,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from mmsupervisor.clients.errors import ClientError
-from mmsupervisor.clients.messages import Send, exchange
+from mmsupervisor.clients.errors import ClientError, DroppedMessageError
+from mmsupervisor.clients.messages import UNTOUCHED, Send, exchange
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.status import Status
@@ -116,8 +116,10 @@ class Variables:
 
     def _ask(self, function: _Function, data: bytes, what: str) -> tuple[int, bytes]:
         """Send a message and return the driver's status and the data of its answer."""
-        body = exchange(self._send, _MESSAGE_GUID, _HEADER.pack(function, 0) + data, what)
+        body = exchange(self._send, _MESSAGE_GUID, _HEADER.pack(function, UNTOUCHED) + data, what)
         _, status = _HEADER.unpack_from(body)
+        if status == UNTOUCHED:
+            raise DroppedMessageError(what)
         return status, body[_HEADER.size :]
 
     def _require(self, function: _Function, data: bytes, what: str) -> bytes:
@@ -150,6 +152,7 @@ class Variables:
         Raises:
             VariableError: NOT_FOUND, or what else the driver answers.
             NotServedError: there is no variable driver.
+            DroppedMessageError: the driver does not look at the message.
         """
         vendor, encoded = _guid(guid), _encode(name)
         room = self.payload_size - _ACCESS.size - len(encoded)
