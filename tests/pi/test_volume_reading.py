@@ -28,7 +28,7 @@ from mmsupervisor.pi.volume import (
 from mmsupervisor.pi.volume.build import FileSpec, VolumeSpec, build_file, build_volume
 from mmsupervisor.pi.volume.build_section import build_crc32_section, build_section, build_volume_image_section
 from mmsupervisor.pi.volume.checksum import sum8, sum16
-from mmsupervisor.pi.volume.layout import DEFAULT_VOLUME_ATTRIBUTES, PAD_GUID, data_alignment
+from mmsupervisor.pi.volume.layout import DEFAULT_VOLUME_ATTRIBUTES, FFS1_GUID, PAD_GUID, data_alignment
 from tests.pi.volume_samples import (
     CODE,
     DEPEX,
@@ -96,6 +96,7 @@ PLANTED: dict[ProblemKind, bytes] = {
     ProblemKind.VOLUME_HEADER: with_header(PLAIN, 0x20, bytes(8)),
     ProblemKind.BLOCK_MAP: with_header(PLAIN, 0x38, b"\x02"),
     ProblemKind.EXTENDED_HEADER: with_header(PLAIN, 0x34, b"\xff\xff"),
+    ProblemKind.FILE_SYSTEM: with_header(PLAIN, 0x10, FFS1_GUID.raw),
     ProblemKind.OUTSIDE_VOLUMES: PLAIN + b"hidden",
     ProblemKind.VARIABLE_STORE: patched(
         VARIABLES, HEADER, Guid.parse("AAF32C78-947B-439A-A180-2E144EC37792").raw + b"\xff\xff\xff\x7f\x5a\xfe"
@@ -156,6 +157,13 @@ def test_a_header_that_cannot_be_read_is_damage_where_a_file_system_follows(leng
     ]
     unknown = patched(PLAIN, 0x30, length + b"\0\0")
     assert list(problems(image_of(patched(unknown, 0x10, bytes(16))))) == [], "a signature by chance"
+
+
+def test_a_file_system_that_is_not_read_is_named_unless_the_volume_is_empty():
+    for file_system, name in ((FFS1_GUID, "FFS1"), (OTHER, str(OTHER))):
+        (problem,) = problems(image_of(with_header(PLAIN, 0x10, file_system.raw)))
+        assert problem.rule.startswith(f"file system {name} is not read")
+        assert list(problems(image_of(build_volume(VolumeSpec(file_system=file_system, size=0x1000))))) == []
 
 
 def test_erased_bytes_outside_volumes_are_no_finding():

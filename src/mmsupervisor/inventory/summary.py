@@ -19,7 +19,7 @@ NOT_FIRMWARE = frozenset(
 )
 """Kinds of input that no firmware is made of."""
 
-_MAY_HIDE = frozenset({ProblemKind.OUTSIDE_VOLUMES, ProblemKind.FREE_SPACE_CONTENT})
+_MAY_HIDE = frozenset({ProblemKind.OUTSIDE_VOLUMES, ProblemKind.FILE_SYSTEM, ProblemKind.FREE_SPACE_CONTENT})
 """Findings that break no format, but leave bytes that may hold more than was read."""
 
 

@@ -29,6 +29,7 @@ class ProblemKind(Enum):
     BLOCK_MAP = ("block-map", Severity.DAMAGE, _VOLUME)
     EXTENDED_HEADER = ("extended-header", Severity.DAMAGE, "PI 1.8 vol. 3 §3.2.2")
     OUTSIDE_VOLUMES = ("outside-volumes", Severity.NOTE, _VOLUME)
+    FILE_SYSTEM = ("file-system-not-read", Severity.NOTE, _VOLUME)
     VARIABLE_STORE = ("variable-store", Severity.DAMAGE, "")
     FILE_CUT = ("file-cut", Severity.DAMAGE, _FILE)
     FILE_SIZE = ("file-size", Severity.DAMAGE, _FILE)

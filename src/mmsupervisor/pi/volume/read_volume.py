@@ -14,6 +14,7 @@ from mmsupervisor.pi.volume.layout import (
     BLOCK,
     EXTENDED_ENTRY,
     EXTENDED_HEADER,
+    FFS1_GUID,
     FFS2_GUID,
     FFS3_GUID,
     FILE_ALIGNMENT,
@@ -26,7 +27,7 @@ from mmsupervisor.pi.volume.layout import (
 )
 from mmsupervisor.pi.volume.model import Block, ExtendedEntry, ExtendedHeader, File, VariableStore, Volume
 from mmsupervisor.pi.volume.problem import Problem, ProblemKind, problem_at
-from mmsupervisor.pi.volume.read_file import FileSystem
+from mmsupervisor.pi.volume.read_file import FileSystem, first_other
 from mmsupervisor.pi.volume.variable_store import read_variable_store
 from mmsupervisor.pi.volume.walk_files import walk_files
 
@@ -188,6 +189,9 @@ def _read_volume(reader: Reader, start: int, header: _Header, allowance: Allowan
         problems += more
     elif header.file_system == NVRAM_GUID:
         store = read_variable_store(window, header.header_length, problems)
+    elif first_other(window.data[files_offset:], window.data[-1]) is not None:
+        rule = f"file system {_file_system_name(header.file_system)} is not read: what this volume holds is not known"
+        problems.append(problem_at(ProblemKind.FILE_SYSTEM, window, 0x10, rule))
     return Volume(
         part=window.file,
         offset=window.base,
@@ -207,6 +211,10 @@ def _read_volume(reader: Reader, start: int, header: _Header, allowance: Allowan
         variable_store=store,
         problems=tuple(problems),
     )
+
+
+def _file_system_name(file_system: Guid) -> str:
+    return "FFS1" if file_system == FFS1_GUID else file_system.label
 
 
 def _header_problems(header: _Header, window: Reader, left: int) -> list[Problem]:
