@@ -7,9 +7,11 @@ hold what does not depend on the build.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from mmsupervisor.abi.profile import PROFILES
 from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.traditional.events import ServiceCalled
@@ -222,6 +224,15 @@ def test_each_relaxation_is_needed(ovmf: Ovmf, without: Relaxation, number: str)
     with boot(ovmf.path(CODE), description=flash_platform(ovmf), relax=relax) as session:
         assert session.stop is not None
         assert session.stop.kind.number == number
+
+
+def test_the_launch_in_dxe_runs_them_too(ovmf: Ovmf) -> None:
+    """Its buffers must be runtime memory for their checks; PEI's later generation left them boot memory (§8.1)."""
+    profile = PROFILES["dxe-launch"]
+    description = replace(flash_platform(ovmf), profile=profile, moves_comm_buffers=False)
+    with boot(ovmf.path(CODE), description=description, observe=True) as session:
+        assert {name for name, report in drivers(session).items() if report.state == "started"} >= set(RUN)
+        assert session.variables.get("SecureBootEnable", "gEfiSecureBootEnableDisableGuid").data == b"\x01"
 
 
 def test_a_traditional_handler_drops_a_message_that_lies_in_mmram(ovmf: Ovmf) -> None:
