@@ -114,7 +114,9 @@ class Dispatcher:
         found = [
             driver
             for driver in self.drivers
-            if not driver.scheduled and driver.depex.order == Order(before, target.guid)
+            if not driver.scheduled
+            and driver.traditional == target.traditional
+            and driver.depex.order == Order(before, target.guid)
         ]
         for driver in found:
             driver.scheduled = True
