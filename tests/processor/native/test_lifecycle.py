@@ -241,7 +241,7 @@ def test_a_suspended_context_outlives_its_stub(bench: Bench) -> None:
 
 
 def test_a_stub_that_is_stopped_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmsupervisor.processor.native.native_processor.MOST_IDLE", 0.2)
+    monkeypatch.setattr("mmsupervisor.processor.native.crossing.MOST_IDLE", 0.2)
     bench.put("0f05" + LOOP)
     bench.go(CODE)
     os.kill(stub_of(bench).pid, signal.SIGSTOP)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
 
 from iced_x86 import Instruction
 
@@ -31,6 +30,7 @@ from mmsupervisor.processor.interface import (
 )
 from mmsupervisor.processor.native import instruction_rules, segments
 from mmsupervisor.processor.native.budget import Budget
+from mmsupervisor.processor.native.crossing import cross
 from mmsupervisor.processor.native.frame import Frame
 from mmsupervisor.processor.native.host import lowest_address
 from mmsupervisor.processor.native.layout import (
@@ -63,16 +63,11 @@ _TIMERS = frozenset((14, 26))  # SIGALRM, SIGVTALRM
 _R9, _R11, _R15 = R8 + 1, R8 + 3, R8 + 7
 _ALIGNMENT_CHECK = 17
 _ALIGNMENT_FLAG = 0x4_0000
+_TRAP_FLAG = 0x100
 _HOST_WRITE, _HOST_FETCH = 2, 0x10
 _NUMBER_MASK = 0xFFFF_FFFF
 _USUAL_RETURN = bytes.fromhex("ff1c24")  # call far [rsp]
 _POINTER_SIZE = 6
-
-GRACE = 2_000
-"""Milliseconds that ring 3 may take to give the processor back when it is asked to."""
-
-MOST_IDLE = 30.0
-"""Seconds that ring 3 may be silent without using the processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +216,7 @@ class NativeProcessor:
             while True:
                 if self._stub_memory.may_read_timestamp and not stub.traps_timestamps:
                     stub = self._start_again()
-                if not self._cross(stub):
+                if not cross(stub, self._budget):
                     self._answer = self._answer_budget
                     return BudgetSpent()
                 ended = self._judge(stub)
@@ -251,39 +246,6 @@ class NativeProcessor:
     def _died(self, reason: str) -> Died:
         self._answer = self._nothing_to_resume
         return Died(reason)
-
-    def _cross(self, stub: Stub) -> bool:
-        """Let ring 3 run until it reports; False if its budget is spent first."""
-        budget = self._budget
-        if budget.is_spent:
-            return False
-        if budget.is_nearly_spent:
-            stub.set_timer(budget.nanoseconds)
-        if not stub.go(budget.milliseconds):
-            self._wait_longer(stub)
-        return True
-
-    def _wait_longer(self, stub: Stub) -> None:
-        """Wait until ring 3 reports; ask it to when its budget is spent, and kill it if it does not."""
-        budget = self._budget
-        used = stub.cpu_time()
-        idle_since = monotonic()
-        while budget.is_bounded:
-            cpu_time = stub.cpu_time()
-            if cpu_time != used:
-                used, idle_since = cpu_time, monotonic()
-            elif monotonic() - idle_since > MOST_IDLE:
-                raise StubDiedError("ring 3 is given no processor time (is the stub stopped?); it was killed")
-            budget.look_at(cpu_time)
-            if budget.is_spent:
-                stub.ask_back()
-                if not stub.wait(GRACE):
-                    raise StubDiedError("ring 3 does not give the processor back; it was killed")
-                return
-            if stub.wait(budget.milliseconds):
-                return
-        while not stub.wait(budget.milliseconds):
-            pass
 
     # What a signal means
 
@@ -433,18 +395,35 @@ class NativeProcessor:
     # Devices
 
     def _advance(self, operation: DeviceOperation, value: int | None) -> Exit | None:
-        """Let an instruction that touches a device go on to its next touch, or None once it is done."""
+        """Let an instruction that touches a device go on to its next touch, or None once it is done.
+
+        A repeated instruction is kept here for as long as its elements touch the device: that saves a crossing each.
+        """
         try:
             touch = operation.step(value)
+            while not isinstance(touch, Touch):
+                self._frame.load(touch)
+                following = None if value is None else self._next_element(operation, touch)
+                if following is None:
+                    return None
+                operation, value = following, None
+                touch = operation.step(None)
         except MemoryFault as fault:
             return self._page_fault(fault.address, fault.access, operation.before, operation.code)
         except AddressFault as fault:
             return self._fault(fault.vector, 0, operation.before, operation.code)
-        if isinstance(touch, Touch):
-            self._answer = lambda answer: self._answer_device(operation, answer)
-            return MmioAccess(touch.address, touch.width, touch.write, touch.value, operation.before.rip)
-        self._frame.load(touch)
-        return None
+        self._answer = lambda answer: self._answer_device(operation, answer)
+        return MmioAccess(touch.address, touch.width, touch.write, touch.value, operation.before.rip)
+
+    def _next_element(self, done: DeviceOperation, after: Registers) -> DeviceOperation | None:
+        """Return a repeated instruction's next element, if it has one: most likely it touches the device too."""
+        if after.rip != done.before.rip or after.rflags & _TRAP_FLAG:
+            return None
+        self._budget.count_exit()
+        if self._budget.is_spent:
+            return None
+        code = page_map.fetch(self.memory, after.rip)
+        return begin_device_operation(code, after, self._frame, self.memory)
 
     # Answers
 
