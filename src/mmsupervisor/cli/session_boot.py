@@ -58,4 +58,5 @@ def boot_image(path: Path | None, options: SessionOptions, policy: bytes | None 
     if not session.firmware.volumes:
         session.close()
         raise MmSupervisorError(f"{name}: there is no firmware volume in it")
-    return Booted(session, describe_input(name, data), "built in" if path is None else "the image")
+    is_ours = path is None or session.firmware.has_our_policy
+    return Booted(session, describe_input(name, data), "built in" if is_ours else "the image")

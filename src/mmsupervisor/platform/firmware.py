@@ -71,6 +71,11 @@ class Firmware:
         """The core, if its volume is visible: PEI finds no other; DXE finds one in a nested volume too."""
         return self.core if any(volume.name == self.core_volume for volume in self.volumes) else None
 
+    @property
+    def has_our_policy(self) -> bool:
+        """Whether the core's volume, and so the policy, is ours: the image has no supervisor."""
+        return self.core_volume == _OUR_SUPERVISOR
+
 
 def read_firmware(
     image: Image,

@@ -1,0 +1,87 @@
+"""``--platform``, ``--profile``, ``--observe`` and ``--relax`` on the command line, and what the report says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmsupervisor.cli.exit_codes import ExitCode
+from tests.cli.sessions import run
+from tests.support.ovmf import Ovmf
+
+SECBOOT = "OVMF_CODE_4M.secboot.fd"
+
+
+@pytest.fixture
+def platform_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The platform file that ``mmsup platform init`` writes."""
+    monkeypatch.chdir(tmp_path)
+    assert run("platform", "init").code == ExitCode.OK
+    return tmp_path / "platform.toml"
+
+
+def test_the_default_file_describes_the_default_platform(platform_file: Path) -> None:
+    without = run("boot", "--json").document
+    with_file = run("boot", "--json", "--platform", str(platform_file)).document
+    assert with_file["drivers"] == without["drivers"]
+    assert with_file["platform"]["cpus"] == without["platform"]["cpus"] == 4
+
+
+def test_cpus_on_the_command_line_win(platform_file: Path) -> None:
+    words = ("boot", "--json", "--platform", str(platform_file), "--cpus", "2")
+    assert run(*words).document["platform"]["cpus"] == 2
+
+
+def test_a_bad_platform_file_is_named_with_its_line(platform_file: Path) -> None:
+    platform_file.write_text("[platform]\nno_such_key = 1\n", "utf-8")
+    done = run("boot", "--platform", str(platform_file))
+    assert done.code == ExitCode.MALFORMED
+    assert "platform.toml" in done.err
+    assert "no_such_key" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_platform_file_that_is_not_there() -> None:
+    done = run("boot", "--platform", "nowhere.toml")
+    assert done.code == ExitCode.UNREADABLE
+    assert "nowhere.toml" in done.err
+
+
+def test_profile_is_reported() -> None:
+    document = run("boot", "--json", "--profile", "dxe-launch").document
+    assert document["platform"]["profile"] == "dxe-launch"
+    assert {driver["state"] for driver in document["drivers"]} == {"started"}
+
+
+def test_memory_outside_mmram_and_its_requests() -> None:
+    document = run("boot", "--json").document
+    assert {region["owner"] for region in document["regions"]} == {"user", "supervisor"}
+    assert document["relaxations"] == document["outside_services"] == []
+    assert "Memory outside MMRAM" in run("boot").out
+
+
+def test_traditional_drivers_start_under_observation_only(ovmf: Ovmf) -> None:
+    image = ovmf.path(SECBOOT)
+    assert run("boot", image).code == ExitCode.LAUNCH_FAILED
+    document = run("boot", image, "--observe", "--json").document
+    states = {driver["name"]: driver["state"] for driver in document["drivers"]}
+    assert states["SmmLockBox"] == states["CpuIo2Smm"] == "started"
+    assert document["policy"]["source"] == "built in"
+    used = {use["name"]: use["count"] for use in document["relaxations"]}
+    assert used["return-by-ret"] > 0
+    assert {call["driver"] for call in document["outside_services"]} >= {"SmmLockBox", "CpuIo2Smm"}
+
+
+def test_one_relaxation_lets_nothing_else_in(ovmf: Ovmf) -> None:
+    """A traditional driver may start, and dies at once of its return by RET."""
+    words = ("boot", ovmf.path(SECBOOT), "--json", "--relax", "traditional-entry")
+    document = run(*words).document
+    assert document["relaxations"] == []
+    assert document["end"]["cause"] == "MM-1105"
+
+
+def test_an_unknown_relaxation_is_refused_with_the_known_ones() -> None:
+    done = run("boot", "--relax", "everything")
+    assert done.code == ExitCode.USAGE
+    assert "traditional-entry" in done.err
