@@ -1,4 +1,4 @@
-"""``--platform``, ``--profile``, ``--observe`` and ``--relax`` on the command line, and what the report says of them."""
+"""``--platform``, ``--profile``, ``--observe`` and ``--relax``, and what the report says of them."""
 
 from __future__ import annotations
 
