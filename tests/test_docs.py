@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = ("library.md",)
+PAGES = ("library.md", "devices.md")
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 

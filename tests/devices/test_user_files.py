@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,3 +196,24 @@ def test_nothing_is_inherited() -> None:
 
     assert claims_of(Base)
     assert claims_of(Heir) == ()
+
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "devices.md"
+
+
+def test_the_devices_of_the_guide_answer(tmp_path: Path, machine: Machine) -> None:
+    blocks = re.findall(r"```python\n(from mmsupervisor\.devices\.api .*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"guide{number}.py"
+        path.write_text(block)
+        machine.attach(load_device_file(path))
+    assert machine.ports.read(0x80, 1) == 0
+    machine.ports.write(0x80, 1, 0x33)
+    assert machine.ports.read(0x80, 1) == 0x33
+    bank = machine.memory.state(0xFED4_0000).bank
+    assert bank is not None
+    assert bank.device is not None
+    bank.device.mmio_write(8, 4, 5)
+    assert bank.device.mmio_read(8, 4) == 5
+    assert machine.msrs.read(0x1A0, 0) == 1

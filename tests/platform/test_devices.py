@@ -225,3 +225,14 @@ def test_protected_regions_are_read_only() -> None:
     with machine(PlatformDescription(protected=(AddressRange(region, 0x1000),))) as it:
         assert it.session.memory.state(region).ring3 == Access.READ
         assert it.session.memory.state(region + 0x1000).ring3 is Access.NONE
+
+
+def test_erased_flash_needs_no_file() -> None:
+    with machine(with_devices(flash_erased=0x2000)) as it:
+        flash = it.session.devices.variables
+        assert flash is not None
+        assert flash.bank.end == (1 << 32) - len(it.session.firmware.image)
+        assert it.peek(flash.bank.base, 16) == 16 * 0xFF
+        it.poke(flash.bank.base, 0x10, 0x00, 0xFF)
+        assert it.peek(flash.bank.base, 2) == 0xFF
+        assert it.session.devices.write_back() is False

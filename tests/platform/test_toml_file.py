@@ -122,6 +122,7 @@ files = ["mine.py"]
 [flash]
 code = "code.fd"
 variables = "sub/vars.fd"
+erased = 0x2000
 
 [security]
 iommu_table = true
@@ -181,6 +182,7 @@ def everything(folder: Path) -> PlatformDescription:
             date=datetime(2030, 2, 3, 4, 5, 6),  # noqa: DTZ001
             flash_code=folder / "code.fd",
             flash_variables=folder / "sub/vars.fd",
+            flash_erased=0x2000,
             files=(folder / "mine.py",),
         ),
         security=SecurityFacts(
@@ -395,6 +397,20 @@ size = 0x1000
         "p.toml:6: `pcd[2].token`: token 0x1 has a value already",
     ),
     ("[devices]\nfiles = [\n'gone.py']", "p.toml:3: `devices.files[1]`: there is no file gone.py"),
+    (
+        """[memory]
+top = 0x1_0000_0000
+[[range]]
+name = 'x'
+start = 0x1_0000_0000
+size = 0x1000
+[devices]
+ecam = 0
+[flash]
+erased = 0x1000
+""",
+        "p.toml:10: `flash.erased`: the flash overlaps memory below 4 GiB",
+    ),
     ("[flash]\ncode = 'gone.fd'", "p.toml:2: `flash.code`: there is no file gone.fd"),
 ]
 

@@ -92,6 +92,7 @@ class DeviceFacts:
         date: What the real-time clock says, always.
         flash_code: File with the flash's write-protected part, which ends at 4 GiB.
         flash_variables: File with its writable part, below that.
+        flash_erased: Bytes of a writable part that begins erased and is kept nowhere, where no file is named.
         files: Python files with devices of the user, which run on the host.
     """
 
@@ -104,6 +105,7 @@ class DeviceFacts:
     date: datetime = datetime(2026, 1, 1)  # noqa: DTZ001  (a wall clock has no zone)
     flash_code: Path | None = None
     flash_variables: Path | None = None
+    flash_erased: int = 0
     files: tuple[Path, ...] = ()
 
 

@@ -140,20 +140,24 @@ class DeviceSet:
 
     def _add_flash(self, image: bytes) -> None:
         facts = self._description.devices
-        if facts.flash_code is None and facts.flash_variables is None:
-            return
-        code = image if facts.flash_code is None else facts.flash_code.read_bytes()
-        base = GIB_4 - len(code)
-        if code:
-            _check_size(code, facts.flash_code or Path("the booted image"))
+        variables = b"\xff" * facts.flash_erased
         if facts.flash_variables is not None:
             self._store = FlashStore(facts.flash_variables)
-            _check_size(self._store.content, facts.flash_variables)
-            below = base - len(self._store.content)
-            self.variables = CfiFlash(self._machine.memory, below, self._store.content, _VARIABLES, writable=True)
+            variables = self._store.content
+            _check_size(variables, facts.flash_variables)
+        if facts.flash_code is not None:
+            code = facts.flash_code.read_bytes()
+            _check_size(code, facts.flash_code)
+        else:
+            code = image if variables else b""
+            _check_size(code, Path("the booted image"))
+        base = GIB_4 - len(code)
+        memory = self._machine.memory
+        if variables:
+            self.variables = CfiFlash(memory, base - len(variables), variables, _VARIABLES, writable=True)
             self.by_name[_VARIABLES] = self.variables
         if code:
-            self.by_name[_CODE] = CfiFlash(self._machine.memory, base, code, _CODE, writable=False)
+            self.by_name[_CODE] = CfiFlash(memory, base, code, _CODE, writable=False)
 
     def _add_msrs(self) -> None:
         registers = RegisterMsrs(self._description.msrs)
@@ -189,5 +193,5 @@ class DeviceSet:
 
 
 def _check_size(content: bytes, path: Path) -> None:
-    if not content or len(content) % SECTOR:
+    if len(content) % SECTOR:
         raise DeviceError(f"{path}: a flash of {len(content)} bytes is not whole sectors of {SECTOR}")

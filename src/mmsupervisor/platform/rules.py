@@ -142,6 +142,8 @@ def _flash(description: PlatformDescription) -> Iterator[_Place]:
             start = end - file.stat().st_size
             yield _Place(start, end, "the flash", ("flash", key))
             end = start
+    if facts.flash_variables is None and facts.flash_erased:
+        yield _Place(end - facts.flash_erased, end, "the flash", ("flash", "erased"))
 
 
 def _overlaps(places: list[_Place]) -> Iterator[Problem]:

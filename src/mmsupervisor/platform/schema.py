@@ -227,11 +227,21 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section(
         "flash",
-        "Parallel flash that ends at 4 GiB. Without either key there is none.",
+        "Parallel flash that ends at 4 GiB. Without a writable part or `code` there is none.",
         (
-            Key("code", File(), "Its write-protected part", default_text="the booted image, if `variables` is there"),
             Key(
-                "variables", File(), "Its writable part, below the other; changed only when asked", default_text="none"
+                "code", File(), "Its write-protected part", default_text="the booted image, if there is a writable part"
+            ),
+            Key(
+                "variables",
+                File(),
+                "Its writable part, below the other; the file changes only when asked",
+                default_text="none",
+            ),
+            Key(
+                "erased",
+                Number(most=16 * MIB, multiple=PAGE_SIZE, is_hex=True, unit="bytes"),
+                "Size of a writable part that begins erased and is kept nowhere, where `variables` is not there",
             ),
         ),
     ),

@@ -103,10 +103,10 @@ def _pcd_table(item: PcdValue) -> Table:
 
 def _device_tables(facts: DeviceFacts) -> dict[str, Table | list[Table]]:
     names = ("debug_port", "serial_port", "pm_base", "pm_timer_ticks", "ecam", "root_complex", "date", "files")
-    flash = {"code": facts.flash_code, "variables": facts.flash_variables}
+    flash = {"code": facts.flash_code, "variables": facts.flash_variables, "erased": facts.flash_erased}
     return {
         "devices": {name: getattr(facts, name) for name in names},
-        "flash": {name: path for name, path in flash.items() if path is not None},
+        "flash": {name: value for name, value in flash.items() if value is not None},
     }
 
 
@@ -202,6 +202,7 @@ def _devices(tree: Tree, folder: Path) -> DeviceFacts:
         **table,
         flash_code=folder / code if code else None,
         flash_variables=folder / variables if variables else None,
+        flash_erased=flash["erased"],
     )
 
 

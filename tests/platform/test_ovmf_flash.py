@@ -1,0 +1,67 @@
+"""OVMF's own flash and variable drivers on our flash; what they leave in it is read by somebody else's reader."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from virt.firmware.varstore import edk2
+
+from mmsupervisor.clients.variables import Variables
+from mmsupervisor.pi.guid import Guid
+from mmsupervisor.platform.description import DeviceFacts, PlatformDescription
+from mmsupervisor.session import Session, boot
+from tests.support.ovmf import Ovmf
+
+CODE, VARIABLES = "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"
+OWNER = "6f6d6d73-7570-4c61-8e11-0123456789ab"
+STACK = {"FvbServicesSmm", "SmmFaultTolerantWriteDxe", "VariableSmm"}
+
+
+@pytest.fixture
+def store(ovmf: Ovmf, tmp_path: Path) -> Path:
+    path = tmp_path / "vars.fd"
+    shutil.copyfile(ovmf.path(VARIABLES), path)
+    return path
+
+
+@contextmanager
+def booted(ovmf: Ovmf, store: Path) -> Iterator[tuple[Session, Variables]]:
+    description = PlatformDescription(devices=DeviceFacts(flash_variables=store))
+    with boot(ovmf.path(CODE), description=description, observe=True) as session:
+        assert {driver.name for driver in session.drivers if driver.state == "started"} >= STACK
+        yield session, session.variables
+
+
+def read_by_another(store: Path) -> dict[tuple[str, str], bytes]:
+    """Name and GUID to data, as the package virt-firmware reads the file."""
+    found = edk2.Edk2VarStore(str(store)).get_varlist()
+    return {(str(item.name), str(item.guid).lower()): bytes(item.data) for item in found.values()}
+
+
+def test_variables_of_the_store_are_those_that_another_reader_finds(ovmf: Ovmf, store: Path) -> None:
+    oracle = read_by_another(store)
+    with booted(ovmf, store) as (session, variables):
+        found = {(item.name, str(item.guid).lower()): item.data for item in variables.all()}
+        assert session.devices.variables is not None
+        assert session.devices.variables.content == store.read_bytes(), "reading changes nothing"
+    assert {"PK", "KEK", "db"} <= {name for name, _ in oracle}
+    assert {key: found.get(key) for key in oracle} == oracle
+
+
+def test_a_variable_goes_through_ring_3_into_the_file(ovmf: Ovmf, store: Path) -> None:
+    before = store.read_bytes()
+    oracle = read_by_another(store)
+    with booted(ovmf, store) as (session, variables):
+        variables.set("FromRing3", OWNER, b"written by VariableSmm")
+        flash = session.devices.variables
+        assert flash is not None
+        assert flash.unerased == 0, "OVMF's drivers write as NOR flash wants it"
+        assert store.read_bytes() == before
+        assert session.devices.write_back()
+    assert read_by_another(store) == {**oracle, ("FromRing3", OWNER): b"written by VariableSmm"}
+    with booted(ovmf, store) as (_, variables):
+        assert variables.get("FromRing3", Guid.parse(OWNER)).data == b"written by VariableSmm"
