@@ -174,6 +174,29 @@ def test_flash_commands_go_to_the_device(bench: Bench) -> None:
     assert first == MmioAccess(FLASH, 1, True, 0x3F, CODE)
 
 
+def test_flash_shows_its_registers_and_its_memory_again(bench: Bench) -> None:
+    """Code in it is executed before and after, an instruction that processors treat specially among it."""
+    bank = bench.memory.state(FLASH).bank
+    assert bank is not None
+    bench.memory.write(FLASH, bytes.fromhex("31c0 0fa2 0f05"))  # xor eax, eax; cpuid; syscall
+    reads = "8a07 0f05"  # mov al, [rdi]; syscall
+    for _ in range(2):
+        assert isinstance(bench.go(FLASH), SystemCall)
+        assert isinstance(bench.run(reads, rdi=FLASH), SystemCall)
+        bench.memory.show_flash(bank, array=False)
+        assert bench.run(reads, rdi=FLASH) == MmioAccess(FLASH, 1, False, 0, CODE)
+        call = bench.processor.resume(0x80)
+        assert isinstance(call, SystemCall)
+        assert call.number == 0x80
+        ended = bench.go(FLASH)
+        assert isinstance(ended, Fault)
+        assert (ended.vector, ended.address) == (14, FLASH)
+        bench.memory.show_flash(bank, array=True)
+        call = bench.run(reads, rdi=FLASH + 1)
+        assert isinstance(call, SystemCall)
+        assert call.number == 0xC0
+
+
 def test_registers_at_the_exit_are_those_before(bench: Bench) -> None:
     before = {"rdi": DEVICE, "rax": 1, "rcx": 2, "rsi": DATA, "rflags": 0x8D7}
     bench.run("f348a5 0f05", **before)

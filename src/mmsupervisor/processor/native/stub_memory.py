@@ -172,9 +172,10 @@ class StubMemory:
 
     def _protect(self, start: int, end: int, orders: _Orders) -> None:
         """Give pages the rights of the page map, except execution."""
-        pieces = self._memory.pages.slice(max(start, self._lowest), end)
-        for first, last, access in _runs(pieces):
-            orders.protect(first, last - first, access)
+        for bank in self._banks:
+            first, last = max(start, bank.base, self._lowest), min(end, bank.end)
+            for run_start, run_end, access in _runs(self._memory.pages.slice(first, last)):
+                orders.protect(run_start, run_end - run_start, access)
 
     def _close_code(self, start: int, end: int, orders: _Orders) -> None:
         """Forget the code of a range; where a copy was shown, show the machine's page."""
@@ -188,9 +189,10 @@ class StubMemory:
                 orders.protect(page, PAGE_SIZE, self._access(page) & ~page_map.EXECUTE)
 
     def _show_original(self, page: int, orders: _Orders) -> None:
-        bank = self._memory.state(page).bank
-        if bank is None or bank.backing is None or bank.backing.descriptor is None:
-            return  # a copy is made of memory only, and banks do not go away
+        # Not the bank that the page shows: a flash may show its registers for a while.
+        bank = next(bank for bank in self._banks if bank.base <= page < bank.end)
+        if bank.backing is None or bank.backing.descriptor is None:
+            raise RuntimeError("a bank without memory has been mapped")
         access = self._access(page) & ~page_map.EXECUTE
         orders.map(page, PAGE_SIZE, access, bank.backing.descriptor, page - bank.base)
 
@@ -290,12 +292,9 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _runs(pieces: Iterable[Interval[PageState]]) -> list[tuple[int, int, int]]:
-    """Return ranges of memory with the access that they get; holes and devices are nobody's mapping."""
+    """Return ranges with the access that they get: none where a flash shows its registers."""
     runs: list[tuple[int, int, int]] = []
     for piece in pieces:
-        bank = piece.value.bank
-        if bank is None or bank.backing is None:
-            continue
         access = page_map.direct_access(piece.value) & ~page_map.EXECUTE
         if runs and runs[-1][1] == piece.start and runs[-1][2] == access:
             runs[-1] = (runs[-1][0], piece.end, access)
