@@ -151,6 +151,8 @@ _NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("26BACCB3-6F42-11D4-BCE7-0080C73C8881", ("gEfiTimerArchProtocolGuid",)),
     ("665E3FF5-46CC-11D4-9A38-0090273FC14D", ("gEfiWatchdogTimerArchProtocolGuid",)),
     ("3FDDA605-A76E-4F46-AD29-12F4531B3D08", ("gEfiMpServiceProtocolGuid",)),
+    ("F541796D-A62E-4954-A775-9584F61B9CDD", ("gEfiTcgProtocolGuid",)),
+    ("607F766C-7455-42BE-930B-E4D76DB2720F", ("gEfiTcg2ProtocolGuid",)),
     ("AD61F191-AE5F-4C0E-B9FA-E869D288C64F", ("gEfiCpuIo2ProtocolGuid",)),
     ("0F9D89E8-9259-4F76-A5AF-0C89E34023DF", ("gEfiFirmwareContentsSignedGuid",)),
     ("EE4E5898-3914-4259-9D6E-DC7BD79403CF", ("gLzmaCustomDecompressGuid",)),
