@@ -8,19 +8,15 @@ from mmsupervisor.core.handlers import HandlerDatabase
 from mmsupervisor.core.pages import PageServices
 from tests.support.invariants import broken_invariants
 from tests.support.sequences import RandomCore
-from tests.support.soak import Soak
+from tests.support.soak import STEPS, Soak, main, run_sequences
 
-SEQUENCES, STEPS, BATCH = 2000, 25, 100
+SEQUENCES, BATCH = 2000, 100
 
 
 @pytest.mark.parametrize("batch", range(SEQUENCES // BATCH))
 def test_random_sequences(batch: int) -> None:
-    for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        random_core = RandomCore(seed)
-        random_core.run(STEPS)
-        assert random_core.wrong() == [], f"seed {seed}"
-        assert broken_invariants(random_core.core) == [], f"seed {seed}"
-        random_core.close()
+    found = run_sequences(range(batch * BATCH, (batch + 1) * BATCH), STEPS, every=BATCH, warm_up=0)
+    assert found.broken == ()
 
 
 def trace(seed: int) -> list[str]:
@@ -90,3 +86,14 @@ def test_memory_does_not_grow() -> None:
     assert slope.python < 1 << 20, f"{slope}"
     assert slope.handles == 0
     assert slope.free_pages == 0
+
+
+def test_the_command_says_what_broke_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--messages", "0", "--sequences", "40", "--seed", "7"]) == 0
+    assert "seeds 7 to 46" in capsys.readouterr().out
+    monkeypatch.setattr(HandlerDatabase, "_remove_flagged", lambda _self: None)
+    assert main(["--messages", "0", "--sequences", "40"]) == 1
+    out = capsys.readouterr().out
+    assert "a flagged handler outlived the last dispatch" in out

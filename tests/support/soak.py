@@ -1,4 +1,7 @@
-"""Many messages to one booted platform, and what grows: the long form is ``scripts/soak --count 100000``."""
+"""The long forms of tests/core/test_sequences.py: many messages to one platform, many random sequences, what grows.
+
+``scripts/soak`` runs both, 100,000 each (docs/robustness.md).
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,13 @@ from mmsupervisor.platform.firmware import read_firmware
 from mmsupervisor.platform.sample import sample_volume
 from mmsupervisor.platform.wiring import Platform, PortTrap
 from tests.support.invariants import broken_invariants
+from tests.support.sequences import RandomCore
 
 LIMIT = 1 << 20
 """Bytes that 10,000 messages may add."""
+
+STEPS = 25
+"""Steps of a random sequence."""
 
 _PER = 10_000
 _PAGE = 4096
@@ -119,19 +126,70 @@ def _per_ten_thousand(values: list[int], every: int) -> float:
     return sum((n - middle) * (value - mean) for n, value in enumerate(values)) / spread / every * _PER
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the long form; 1 if something grows."""
-    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("--count", type=int, default=100_000, help="messages to send after the warm-up")
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args(arguments)
-    soak = Soak(chosen.seed)
-    slope = soak.measure(chosen.count, every=max(chosen.count // 20, 1), warm_up=max(chosen.count // 10, 1000))
+@dataclass(frozen=True)
+class Sequences:
+    """What many random sequences came to.
+
+    Attributes:
+        broken: What did not hold, one line for each sequence, with its seed.
+        dead: How many ended with a dead system.
+        resident: Bytes of resident memory that 10,000 sequences add; 0 where the host does not tell.
+    """
+
+    broken: tuple[str, ...]
+    dead: int
+    resident: float
+
+
+def run_sequences(seeds: range, steps: int, *, every: int, warm_up: int) -> Sequences:
+    """Run one random sequence for each seed; memory is measured after the first ``warm_up``."""
+    broken, dead, samples = [], 0, []
+    for done, seed in enumerate(seeds):
+        if done >= warm_up and (done - warm_up) % every == 0:
+            gc.collect()
+            samples.append(_resident())
+        one = RandomCore(seed)
+        one.run(steps)
+        wrong = one.wrong() + broken_invariants(one.core)
+        if wrong:
+            broken.append(f"seed {seed}: {'; '.join(wrong)}")
+        dead += one.dead
+        one.close()
+    return Sequences(tuple(broken), dead, _per_ten_thousand(samples, every) if len(samples) > 1 else 0.0)
+
+
+def _tell_messages(count: int, seed: int) -> bool:
+    """Send many messages and print what they add; whether nothing grows."""
+    soak = Soak(seed)
+    slope = soak.measure(count, every=max(count // 20, 1), warm_up=max(count // 10, 1000))
     soak.close()
-    print(f"each 10,000 of {chosen.count} messages add")
+    print(f"{count} messages; each 10,000 of them add")
     print(f"  {slope.python:+,.0f} bytes of Python's objects, {slope.resident:+,.0f} bytes of resident memory")
-    print(f"in all: {slope.handles:+} handles, {slope.free_pages:+} free pages")
-    return int(slope.python >= LIMIT or slope.resident >= LIMIT or bool(slope.handles) or bool(slope.free_pages))
+    print(f"  in all: {slope.handles:+} handles, {slope.free_pages:+} free pages", flush=True)
+    return max(slope.python, slope.resident) < LIMIT and not slope.handles and not slope.free_pages
+
+
+def _tell_sequences(count: int, seed: int) -> bool:
+    """Run many random sequences and print what became of them; whether all invariants held and nothing grows."""
+    seeds = range(seed, seed + count)
+    found = run_sequences(seeds, STEPS, every=max(count // 20, 1), warm_up=count // 10)
+    print(f"{count} random sequences of up to {STEPS} steps, seeds {seeds[0]} to {seeds[-1]}: {found.dead} ended dead")
+    print(f"  {len(found.broken)} broke an invariant; each 10,000 add {found.resident:+,.0f} bytes of resident memory")
+    for line in found.broken[:20]:
+        print(f"  {line}")
+    return not found.broken and found.resident < LIMIT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the long forms; 1 if an invariant broke or something grows."""
+    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
+    parser.add_argument("--messages", type=int, default=100_000, help="messages to send after the warm-up, 0 for none")
+    parser.add_argument("--sequences", type=int, default=100_000, help="random sequences to run, 0 for none")
+    parser.add_argument("--seed", type=int, default=1, help="of the messages; the sequences' seeds begin with it")
+    chosen = parser.parse_args(arguments)
+    held = chosen.messages == 0 or _tell_messages(chosen.messages, chosen.seed)
+    held &= chosen.sequences == 0 or _tell_sequences(chosen.sequences, chosen.seed)
+    return int(not held)
 
 
 if __name__ == "__main__":
