@@ -269,8 +269,11 @@ def test_pages_refused(supervisor: Supervisor, kind: int, memory_type: int, page
 
 def test_address_hints_never_arrive(supervisor: Supervisor) -> None:
     for kind in (1, 2):
-        fatal_call(supervisor, C.SMM_ALOC_PAGE, kind, 6, 1)
+        finding = fatal_call(supervisor, C.SMM_ALOC_PAGE, kind, 6, 1)
         assert bugs(supervisor)[-1] == "syscall-abi.md §11.2"
+        assert finding.mend.startswith("Allocate with AllocateAnyPages")
+    plain = fatal_call(supervisor, C.SMM_ALOC_PAGE, 0, 6, 1 << 40)
+    assert plain.mend == plain.kind.mend
 
 
 def test_pages_only_on_the_bsp(supervisor: Supervisor) -> None:
@@ -323,6 +326,7 @@ def test_each_may_be_registered_once(supervisor: Supervisor, call: int) -> None:
     fails(supervisor, Status.SECURITY_VIOLATION, call, 0, page)
     assert system_call(supervisor, call, page, page) == 0, "a call that failed does not count"
     fails(supervisor, Status.ALREADY_STARTED, call, page, page)
+    assert fatal_call(supervisor, call, page, page).mend.startswith("Leave this call to the driver that makes it first")
 
 
 def test_the_last_bytes_of_a_table_count(supervisor: Supervisor) -> None:

@@ -39,6 +39,20 @@ def skipped(core: Core) -> list[str]:
     return [event.reason for event in events(core.supervisor, FileSkipped) if isinstance(event, FileSkipped)]
 
 
+# What drivers are called
+
+
+def test_files_that_share_a_name_have_each_their_own(small: Small) -> None:
+    core = start(
+        small,
+        core_volume(driver_file(0, name="Twin"), driver_file(1, name="Twin"), driver_file(2, name="Twin #2")),
+        volume(driver_file(0, name="Twin")),
+    )
+    assert found(core) == ["Twin", "Twin #2", "Twin #2 #2", "Twin #3"]
+    named = [event.name for event in events(core.supervisor, DriverFound) if isinstance(event, DriverFound)]
+    assert named == found(core)
+
+
 # Which volumes
 
 

@@ -377,3 +377,11 @@ def test_loaded_images_come_and_go(small: Small) -> None:
 def test_volumes_without_the_core_dispatch_too(small: Small) -> None:
     small.add_volume(volume(driver_file(3)))
     assert Run(small, [TRUE]).dispatch() == ["D3", "D0"]
+
+
+def test_results_of_drivers_that_share_a_name_are_kept_apart(small: Small) -> None:
+    run = Run(small, [], driver_file(0, name="Twin"), driver_file(1, name="Twin"))
+    run.actions["Twin #2"] = lambda: int(Status.NOT_FOUND)
+    assert run.dispatch() == ["Twin", "Twin #2"]
+    assert run.core.dispatcher.results == {"Twin": 0, "Twin #2": Status.NOT_FOUND}
+    assert run.core.supervisor.findings[-1].subject == "Twin #2"

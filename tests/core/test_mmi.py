@@ -369,9 +369,11 @@ def test_an_older_profile_keeps_the_channel_open() -> None:
 def test_driver_dispatch_answers_only_eight_bytes_or_more(core: Core) -> None:
     short = send_supervisor(core, message(DISPATCH, b"\xaa" * 7))
     assert (short.status, short.payload[:7]) == (0, b"\xaa" * 7)
+    assert bugs(core.supervisor).count("boot-flow.md §12.7") == 1
     long = send_supervisor(core, message(DISPATCH, b"\xaa" * 8))
     assert long.status == 0
     assert struct.unpack("<Q", long.payload[:8])[0] == Status.NOT_FOUND, "there was no driver to dispatch"
+    assert bugs(core.supervisor).count("boot-flow.md §12.7") == 1
 
 
 def test_after_ready_to_lock_there_is_no_dispatch(core: Core) -> None:

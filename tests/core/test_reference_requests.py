@@ -1,7 +1,6 @@
 """The reference's own request tests, run through a booted platform (docs/reference/reference-tests.md §3).
 
-They are what the reference's shell application does after ready to lock: requests by the supervisor channel. Its
-fifth case, MmSupvPolicyInspection, computes a measurement level, for which there is no tool here yet.
+They are what the reference's shell application does after ready to lock: requests by the supervisor channel.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ import mmsupervisor
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.support import MmDxeSupport
 from mmsupervisor.pi.status import Status
+from mmsupervisor.platform.isolation import level_vendor, memory_facts
 from mmsupervisor.policy.blob import read_blob_as_runtime
+from mmsupervisor.policy.levels import judge
 from mmsupervisor.policy.model import RootType
 from mmsupervisor.session import Session
 from tests.core.small import unblock_bytes
@@ -59,3 +60,12 @@ def test_update_comm_buffer_request(support: MmDxeSupport) -> None:
     parameters = b"".join(unblock_bytes(start, pages, attribute=0x44000) for start, pages in places)
     assert support.request(4, parameters, "test")[0] == Status.ACCESS_DENIED
     assert support.query_version() == 0, "nothing moved"
+
+
+def test_policy_inspection(support: MmDxeSupport, session: Session) -> None:
+    """The fetched policy is measured without an error. Without an IOMMU table 10 is the most (levels.md surprise 8)."""
+    _, body = support.request(2, bytes(0x2000), "test")
+    policy = read_blob_as_runtime(body)
+    report = judge(policy, level_vendor(session.description), memory_facts(session.description))
+    assert policy.version_major == 1
+    assert (report.reference.error, report.reference.level) == ("", 10)

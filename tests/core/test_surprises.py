@@ -21,11 +21,13 @@ Surprise = tuple[str, int]
 CORE, IPL, SAMPLES, POLICY, FIRMWARE = "tests/core", "tests/ipl", "tests/samples", "tests/policy", "tests/firmware"
 
 MEM_ROOT = f"{POLICY}/test_policy_memory.py::test_a_mem_root_that_is_not_last_writes_over_what_follows"
+LEVELS, MEMORY_LEVELS = (f"{POLICY}/test_policy_levels.py::{name}" for name in ("test_levels", "test_memory"))
 
 EVENTS: dict[Surprise, str] = {
     ("boot-flow", 3): f"{CORE}/test_entry.py::test_their_place_is_not_judged",
     ("boot-flow", 5): f"{CORE}/test_calls.py::test_without_a_policy_ring_0_faults",
     ("boot-flow", 6): f"{CORE}/test_handlers.py::test_an_early_exit_leaks_the_depth_for_ever",
+    ("boot-flow", 7): f"{CORE}/test_mmi.py::test_driver_dispatch_answers_only_eight_bytes_or_more",
     ("boot-flow", 8): f"{CORE}/test_requests.py::test_the_ready_to_boot_fallback_locks_nothing",
     ("boot-flow", 11): f"{CORE}/test_discovery.py::test_a_file_without_pe32_hides_all_later_files",
     ("boot-flow", 12): f"{CORE}/test_dispatcher.py::test_adjacent_code_sections_lose_the_second",
@@ -90,6 +92,7 @@ SAME: dict[Surprise, Surprise] = {
     ("developer-considerations", 7): ("boot-flow", 10),
     ("guids", 1): ("boot-flow", 10),
     ("guids", 2): ("boot-flow", 10),
+    ("q35-platform", 5): ("levels", 8),
 }
 """The same thing, told by two sheets."""
 
@@ -97,7 +100,6 @@ SHOWN: dict[Surprise, str] = {
     ("boot-flow", 1): f"{IPL}/test_launcher.py::test_the_cores_status_is_not_looked_at",
     ("boot-flow", 2): f"{CORE}/test_entry.py::test_the_reserve_hob_wins",
     ("boot-flow", 4): f"{CORE}/test_entry.py::test_comm_buffers_that_are_missing_or_wrong",
-    ("boot-flow", 7): f"{CORE}/test_mmi.py::test_driver_dispatch_answers_only_eight_bytes_or_more",
     ("boot-flow", 10): f"{SAMPLES}/test_platform.py::test_phases_bring_the_lifecycle_protocols_in_a_devices_order",
     ("communicate", 13): f"{CORE}/test_mmi.py::test_the_whole_external_buffer_is_copied_in_each_time",
     ("developer-considerations", 4): f"{CORE}/test_surprises_seen.py::test_the_driver_judges_the_first_descriptor_only",
@@ -118,6 +120,16 @@ SHOWN: dict[Surprise, str] = {
     ("isolation-policy", 8): MEM_ROOT,
     ("isolation-policy", 12): f"{POLICY}/test_policy_tool_decode.py::test_what_the_tool_takes",
     ("isolation-policy", 14): f"{POLICY}/test_policy_blob.py::test_the_default_policy_is_the_example",
+    ("levels", 1): LEVELS,
+    ("levels", 2): LEVELS,
+    ("levels", 3): f"{CORE}/test_surprises_seen.py::test_io_never_scores_20",
+    ("levels", 4): LEVELS,
+    ("levels", 5): LEVELS,
+    ("levels", 6): MEMORY_LEVELS,
+    ("levels", 7): MEMORY_LEVELS,
+    ("levels", 8): f"{CORE}/test_reference_requests.py::test_policy_inspection",
+    ("levels", 9): f"{POLICY}/test_policy_levels.py::test_remarks_cost_nothing",
+    ("levels", 10): LEVELS,
     ("memory", 5): "tests/pi/test_pe_load_rules.py::test_rules_that_depend_on_the_address_are_uncertain_without_one",
     ("memory", 8): f"{CORE}/test_entry.py::test_copies_and_their_owners",
     ("q35-platform", 1): f"{POLICY}/test_policy_blob.py::test_the_default_policy_is_the_example",
@@ -143,7 +155,6 @@ SHOWN: dict[Surprise, str] = {
 
 DOCUMENT = "about the reference's documents or tests, not about what it does"
 AUDIT = "about the page audit, a test build's handler that there is none of here"
-LEVELS = "about measurement levels, for which there is no tool here yet"
 DEVICE = "about devices and build settings of one platform that the core does not see"
 DEAD = "about code that never runs"
 
@@ -159,13 +170,11 @@ UNSEEN: dict[Surprise, str] = {
     ("guids", 5): "one value in three roles",
     ("guids", 6): "a matter of names",
     ("isolation-policy", 2): "formally indeterminate; taken as success, as the sheet says",
-    **{("levels", number): LEVELS for number in range(1, 11)},
     ("memory", 10): "the text of a log line",
     ("memory", 12): AUDIT,
     ("memory", 13): AUDIT,
     ("memory", 14): AUDIT,
     ("q35-platform", 4): DEVICE,
-    ("q35-platform", 5): LEVELS,
     ("q35-platform", 6): DOCUMENT,
     ("q35-platform", 8): DEVICE,
     **{("reference-tests", number): DOCUMENT for number in range(1, 6)},

@@ -15,7 +15,10 @@ from mmsupervisor.pi.memory_types import MemoryType
 from mmsupervisor.pi.status import Status
 from mmsupervisor.policy.blob import assemble
 from mmsupervisor.policy.compiled import CompiledPolicy
-from mmsupervisor.policy.model import AccessAttr, PolicyRoot, RootType
+from mmsupervisor.policy.level_facts import Area
+from mmsupervisor.policy.level_reference import reference_verdict
+from mmsupervisor.policy.level_tables import Vendor
+from mmsupervisor.policy.model import AccessAttr, IoEntry, PolicyRoot, RootType
 from mmsupervisor.unblock.driver import StandaloneMmUnblockMem
 from tests.core.files import core_volume, driver_file
 from tests.core.small import OTHER, SOMEBODY, Small, bugs, put_guid, system_call, user_page
@@ -136,3 +139,16 @@ def test_after_the_lock_the_drivers_own_flag_is_still_down() -> None:
         assert driver is not None
         assert not driver.ready_to_lock
         assert session.unblock(session.allocate(1), 1, OTHER).status == Status.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("attr", [AccessAttr.ALLOW, AccessAttr.DENY])
+@pytest.mark.parametrize("access", [0, 1, 2, 3, 0xA])
+def test_io_never_scores_20(attr: AccessAttr, access: int) -> None:
+    """levels.md surprise 3: both ports miss as one, whatever the list."""
+    scores = set()
+    for port in range(0xCF0, 0xD04):
+        for length in (1, 2, 4, 8, 16):
+            root = PolicyRoot(RootType.IO, attr, (IoEntry(port, length, access),))
+            scores.add(reference_verdict(assemble((root,)), Vendor.AMD).parts[Area.IO])
+    assert scores <= {10, 30}
+    assert 30 in scores or attr is AccessAttr.DENY

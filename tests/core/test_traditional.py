@@ -93,6 +93,12 @@ def test_both_types_start_in_file_order_with_what_the_outside_gives(small: Small
     assert all(module.traditional for module in bench.core.supervisor.modules.modules)
 
 
+def test_those_that_share_a_name_have_each_their_own(small: Small) -> None:
+    bench = Bench(small, files.driver_file(1, kind=SMM, name="Twin"), files.driver_file(2, kind=SMM, name="Twin"))
+    assert bench.dispatch() == ["Twin", "Twin #2"]
+    assert set(bench.core.dispatcher.results) == {"Twin", "Twin #2"}
+
+
 def test_without_the_relaxation_they_are_not_there(small: Small) -> None:
     bench = Bench(small, files.driver_file(1, kind=SMM), relax=set(Relaxation) - {R.TRADITIONAL_ENTRY})
     assert bench.dispatch() == []

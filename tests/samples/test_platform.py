@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from mmsupervisor.abi.findings import FINDING_KINDS
 from mmsupervisor.core.events import DriverLoaded, HandlerRegistered, ProtocolInstalled
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
-from mmsupervisor.platform.sample import GOOD_DRIVERS
+from mmsupervisor.platform.sample import GOOD_DRIVERS, shipped
 from mmsupervisor.session import Session
 from tests.samples.support import GUIDS, SAMPLES, boot_samples, handler_of, send
 
@@ -180,3 +181,14 @@ def test_every_finding_kind_has_a_mend_and_a_meaning() -> None:
         assert kind.title
         assert kind.meaning.endswith(".")
         assert kind.mend.endswith(".")
+
+
+def test_drivers_that_share_a_name_are_told_apart() -> None:
+    other = replace(shipped("EntryError"), name="Echo")
+    with boot_samples("Echo", extra=[other]) as session:
+        reports = {driver.name: (driver.guid, driver.state) for driver in session.drivers}
+        (finding,) = session.findings
+        assert send(session, "Echo", b"who answers?")[1] == b"who answers?"
+    assert reports["Echo"] == (shipped("Echo").guid, "started")
+    assert reports["Echo #2"] == (other.guid, "failed")
+    assert (finding.kind.number, finding.subject) == ("MM-2004", "Echo #2")

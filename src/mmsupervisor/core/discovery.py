@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 from mmsupervisor.core.events import DriverFound, FileSkipped
@@ -43,7 +44,7 @@ class Driver:
     """A driver of the discovered list.
 
     Attributes:
-        name: For reports.
+        name: For reports; no two drivers of a scan have the same.
         guid: File GUID, which is its FILE_GUID.
         image: Bytes of its PE32 section, or None if it has none.
         depex: Its dependency expression.
@@ -80,6 +81,17 @@ class Discovery:
     core_volume: int | None = None
     volumes: int = 0
     cache: bytearray = field(default_factory=bytearray)
+    _names: set[str] = field(default_factory=set)
+
+    def own_name(self, name: str) -> str:
+        """Return a name that no driver of the scan has yet: the given one, or ``Name #2`` and so on.
+
+        Traces, findings and reports know drivers by name; files may share theirs, or be there twice.
+        """
+        candidates = itertools.chain([name], (f"{name} #{number}" for number in itertools.count(2)))
+        own = next(candidate for candidate in candidates if candidate not in self._names)
+        self._names.add(own)
+        return own
 
 
 def discover(supervisor: Supervisor, volumes: list[VolumeHob]) -> Discovery:
@@ -136,9 +148,10 @@ def _scan_drivers(supervisor: Supervisor, found: Discovery, base: int, files: li
         found.cache += file.data
         image, depex = file.section(SECTION_PE32), file.section(SECTION_MM_DEPEX)
         if depex is not None:
-            expression = parse_depex(Reader(depex, f"{file.name} DEPEX"))
-            found.drivers.append(Driver(file.name, file.guid, image, expression, base))
-            supervisor.log.emit(DriverFound(file.name, file.guid.label, Hex(base), Hex(base + file.offset)))
+            name = found.own_name(file.name)
+            expression = parse_depex(Reader(depex, f"{name} DEPEX"))
+            found.drivers.append(Driver(name, file.guid, image, expression, base))
+            supervisor.log.emit(DriverFound(name, file.guid.label, Hex(base), Hex(base + file.offset)))
         else:
             _report_skipped(supervisor, file, "it has no MM dependency section: never dispatched, and nobody is told")
             supervisor.reference_bug("boot-flow.md §12.11", f"{file.name} has no dependency section")

@@ -37,7 +37,7 @@ from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.hob import HobType
 from mmsupervisor.pi.hob.records import HEADER_SIZE as HOB_HEADER_SIZE
 from mmsupervisor.pi.memory_types import pages_for
-from mmsupervisor.pi.status import ERROR_BIT, Status
+from mmsupervisor.pi.status import ERROR_BIT, Status, status_name
 from mmsupervisor.pi.supervisor_hobs import GuardFlags
 from mmsupervisor.policy.blob import read_blob_as_runtime
 from mmsupervisor.policy.check import security_policy_check
@@ -195,9 +195,7 @@ class _Entry:
         return Core(supervisor, dispatcher, ring3, found, self._inputs)
 
     def _let_traditional_drivers_in(self, found: Discovery) -> None:
-        drivers = discover_traditional(self._supervisor, self._inputs.volumes())
-        if drivers:
-            found.drivers += drivers
+        if discover_traditional(self._supervisor, self._inputs.volumes(), found):
             mirror_lifecycle(self._supervisor)
 
     def _set_up_guards(self) -> None:
@@ -247,6 +245,9 @@ class _Entry:
                 supervisor.memory.write(buffer, bytes([result]))
             elif size >= _STATUS_SIZE:
                 supervisor.memory.write_u64(buffer, status)
+            elif status & ERROR_BIT:
+                detail = f"{status_name(status)} does not fit into {size} bytes: the launcher takes it for success"
+                supervisor.reference_bug("boot-flow.md §12.7", detail)
             return Status.SUCCESS, size
 
         register = supervisor.handlers.register

@@ -12,12 +12,14 @@ class CoreError(MmSupervisorError):
     Attributes:
         status: The EFI_STATUS that the reference's routine would return.
         detail: What was wrong, in words.
+        mend: What to change, where that is more exact than the finding's kind has it; else empty.
     """
 
-    def __init__(self, status: Status, detail: str) -> None:
-        """Record status and cause."""
+    def __init__(self, status: Status, detail: str, *, mend: str = "") -> None:
+        """Record status, cause and mend."""
         self.status = status
         self.detail = detail
+        self.mend = mend
         super().__init__(f"{detail} ({status_name(status)})")
 
 
@@ -26,14 +28,12 @@ class PolicyDeniedError(CoreError):
 
     Attributes:
         rule: The rule that decided, with its place in the policy.
-        mend: What to change in the policy to allow it.
     """
 
     def __init__(self, status: Status, detail: str, rule: str, mend: str) -> None:
         """Record status, request, rule and mend."""
         self.rule = rule
-        self.mend = mend
-        super().__init__(status, detail)
+        super().__init__(status, detail, mend=mend)
 
 
 class Ring0FaultError(CoreError):

@@ -30,6 +30,7 @@ Service: TypeAlias = Callable[[Supervisor, int, int, int], int]
 """Serves one call: (supervisor, RDX, R8, R9) to RAX. A :class:`CoreError` it raises is fatal."""
 
 _MASK64 = (1 << 64) - 1
+_ONCE = "Leave this call to the driver that makes it first, as a rule the broker or the error reporter."
 
 
 class SystemCallGate:
@@ -68,7 +69,7 @@ class SystemCallGate:
             match check:
                 case Once():
                     if declaration.number in supervisor.calls_made:
-                        raise CoreError(check.status, "the call was made before and may be made once only")
+                        raise CoreError(check.status, "the call was made before and may be made once only", mend=_ONCE)
                 case NonZero():
                     if arguments[check.argument] == 0:
                         raise CoreError(check.status, f"{declaration.arguments[check.argument].name} is 0")
@@ -105,9 +106,8 @@ class SystemCallGate:
         if isinstance(error, PolicyDeniedError):
             return make_finding("MM-1001", detail, place=place, rule=error.rule, mend=error.mend, status=error.status)
         resources = error.status in (Status.OUT_OF_RESOURCES, Status.NOT_FOUND)
-        return make_finding(
-            "MM-1004" if resources else "MM-1002", detail, place=place, rule=source, status=error.status
-        )
+        number = "MM-1004" if resources else "MM-1002"
+        return make_finding(number, detail, place=place, rule=source, mend=error.mend, status=error.status)
 
     def _ring0_fault(self, detail: str, error: Ring0FaultError) -> Finding:
         """Explain a fault of ring 0 itself; one at an address comes from ownership that ignores presence."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mmsupervisor.core.discovery import Driver
+from mmsupervisor.core.discovery import Discovery, Driver
 from mmsupervisor.core.events import DriverFound
 from mmsupervisor.core.pages import Owner, PageType
 from mmsupervisor.core.supervisor import Supervisor
@@ -31,19 +31,20 @@ _MIRRORED = {
 }
 
 
-def discover_traditional(supervisor: Supervisor, volumes: list[VolumeHob]) -> list[Driver]:
-    """Return the traditional drivers of all volumes with a HOB, in the order in which they are tried.
+def discover_traditional(supervisor: Supervisor, volumes: list[VolumeHob], found: Discovery) -> bool:
+    """Add the traditional drivers of all volumes with a HOB, in the order in which they are tried; whether any is.
 
     Those that an a-priori file of their volume names come first and are started whatever their expression says.
     """
-    found: list[Driver] = []
+    drivers: list[Driver] = []
     for hob in volumes:
         if supervisor.mmram.touches(hob.base, hob.length):
             continue
         files = list(scan_files(supervisor.memory.read(hob.base, hob.length)))
-        drivers = [_driver(supervisor, file, hob.base) for file in files if file.type in TRADITIONAL_TYPES]
-        found += _by_apriori(drivers, files)
-    return found
+        own = [_driver(supervisor, found, file, hob.base) for file in files if file.type in TRADITIONAL_TYPES]
+        drivers += _by_apriori(own, files)
+    found.drivers += drivers
+    return bool(drivers)
 
 
 def mirror_lifecycle(supervisor: Supervisor) -> None:
@@ -66,11 +67,11 @@ def _announce(supervisor: Supervisor, protocol: Guid) -> None:
     supervisor.ring3.call(service, (page, page + GUID_SIZE, 0, 0), supervisor.current_cpu, below=rsp)
 
 
-def _driver(supervisor: Supervisor, file: ScannedFile, volume: int) -> Driver:
-    section = file.section(SECTION_MM_DEPEX)
-    depex = parse_depex(Reader(encode(TRUE) if section is None else section, f"{file.name} DEPEX"))
-    supervisor.log.emit(DriverFound(file.name, file.guid.label, Hex(volume), Hex(volume + file.offset)))
-    return Driver(file.name, file.guid, file.section(SECTION_PE32), depex, volume, traditional=True)
+def _driver(supervisor: Supervisor, found: Discovery, file: ScannedFile, volume: int) -> Driver:
+    section, name = file.section(SECTION_MM_DEPEX), found.own_name(file.name)
+    depex = parse_depex(Reader(encode(TRUE) if section is None else section, f"{name} DEPEX"))
+    supervisor.log.emit(DriverFound(name, file.guid.label, Hex(volume), Hex(volume + file.offset)))
+    return Driver(name, file.guid, file.section(SECTION_PE32), depex, volume, traditional=True)
 
 
 def _by_apriori(drivers: list[Driver], files: list[ScannedFile]) -> list[Driver]:

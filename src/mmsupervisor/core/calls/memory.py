@@ -13,6 +13,7 @@ from mmsupervisor.pi.status import Status
 
 _GUID_SIZE = 16
 _ADDRESS_LIMIT = 1 << 64
+_ANY_PAGES = "Allocate with AllocateAnyPages: the address that a caller wants never reaches the supervisor."
 
 
 def _allocate_pages(supervisor: Supervisor, kind: int, memory_type: int, pages: int) -> int:
@@ -25,14 +26,19 @@ def _allocate_pages(supervisor: Supervisor, kind: int, memory_type: int, pages: 
         raise CoreError(Status.INVALID_PARAMETER, f"memory type {memory_type} is not RuntimeServicesData (6)")
     if pages << 12 >= _ADDRESS_LIMIT:
         raise CoreError(Status.OUT_OF_RESOURCES, f"{pages:#x} pages are more than there is")
-    if kind in (AllocateType.MAX_ADDRESS, AllocateType.ADDRESS):
+    wants_address = kind in (AllocateType.MAX_ADDRESS, AllocateType.ADDRESS)
+    if wants_address:
         supervisor.reference_bug("syscall-abi.md §11.2", "the address that the caller wants is never passed on")
     module = supervisor.log.driver or "ring 3"
     if code:
         detail = f"{pages} pages that are writable and executable"
         supervisor.relaxations.note(supervisor.log, Relaxation.CODE_PAGES, supervisor.place, detail)
     use = f"ring-3 {'code' if code else 'data'}, allocated by {module}"
-    return supervisor.pages.allocate(pages, PageType(memory_type), Owner.USER, use, kind=kind)
+    try:
+        return supervisor.pages.allocate(pages, PageType(memory_type), Owner.USER, use, kind=kind)
+    except CoreError as error:
+        error.mend = _ANY_PAGES if wants_address else ""
+        raise
 
 
 def _free_pages(supervisor: Supervisor, address: int, pages: int, _a3: int) -> int:
