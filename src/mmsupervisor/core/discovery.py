@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 
 from mmsupervisor.core.events import DriverFound, FileSkipped
@@ -81,16 +80,19 @@ class Discovery:
     core_volume: int | None = None
     volumes: int = 0
     cache: bytearray = field(default_factory=bytearray)
-    _names: set[str] = field(default_factory=set)
+    _names: dict[str, int] = field(default_factory=dict)
 
     def own_name(self, name: str) -> str:
         """Return a name that no driver of the scan has yet: the given one, or ``Name #2`` and so on.
 
         Traces, findings and reports know drivers by name; files may share theirs, or be there twice.
         """
-        candidates = itertools.chain([name], (f"{name} #{number}" for number in itertools.count(2)))
-        own = next(candidate for candidate in candidates if candidate not in self._names)
-        self._names.add(own)
+        own, number = name, self._names.get(name, 1)
+        while own in self._names:
+            number += 1
+            own = f"{name} #{number}"
+        self._names[name] = number  # thousands of files may share a name: none is counted from the start again
+        self._names.setdefault(own, 1)
         return own
 
 
