@@ -21,6 +21,7 @@ from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import PhaseReached
 from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
 from mmsupervisor.core.modules import Symbols
+from mmsupervisor.core.policy_watch import PolicyWatch, PolicyWitness
 from mmsupervisor.core.relaxations import RelaxedUse
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
@@ -43,6 +44,8 @@ from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symb
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
 from mmsupervisor.platform.traditional import refusals as refused_traditional
 from mmsupervisor.platform.wiring import Platform, PortTrap
+from mmsupervisor.policy.blob import write_blob
+from mmsupervisor.policy.model import Policy
 from mmsupervisor.unblock.ledger import UnblockRecord
 
 SAMPLE_NAME = "sample platform"
@@ -317,9 +320,10 @@ def boot(
     name: str = "",
     prepare: Callable[[Session], None] | None = None,
     symbols: Mapping[Guid, Symbols] | None = None,
-    policy: bytes | None = None,
+    policy: bytes | Policy | None = None,
     relax: Iterable[Relaxation | str] = (),
     observe: bool = False,
+    policy_witness: PolicyWitness | None = None,
 ) -> Session:
     """Boot a firmware image.
 
@@ -331,9 +335,11 @@ def boot(
         name: What to call an image that is given as bytes.
         prepare: Called before the launch, as PEI code that runs before it: may allocate and ask to unblock.
         symbols: Names in drivers by file GUID, beside those of the shipped drivers.
-        policy: An isolation policy to put in place of the image's.
+        policy: An isolation policy to put in place of the image's. Given as a ``Policy`` and not as bytes,
+            findings name rules by the file and line they were read from.
         relax: Relaxations, or their names: what would end the system is permitted and counted.
         observe: All relaxations.
+        policy_witness: Is told of every question to the policy.
 
     Returns:
         The session, also if the system died or the launch failed: see ``stop`` and ``launch_failure``.
@@ -352,9 +358,10 @@ def boot(
         data, title = image, name or "image"
     else:
         data, title = Path(image).read_bytes(), str(image)
+    blob = write_blob(policy) if isinstance(policy, Policy) else policy
     tree = read_image(Reader(data, title))
     traditional = Relaxation.TRADITIONAL_ENTRY in relaxed
-    firmware = read_firmware(tree, data, title, policy, traditional=traditional, profile=description.profile)
+    firmware = read_firmware(tree, data, title, blob, traditional=traditional, profile=description.profile)
     known = {**shipped_symbols(tree), **(symbols or {})}
     platform = Platform(
         description,
@@ -362,6 +369,7 @@ def boot(
         processor=processor,
         symbols_of=lambda guid: known.get(guid) or Symbols(),
         relaxed=relaxed,
+        policy_watch=PolicyWatch(policy if isinstance(policy, Policy) else None, policy_witness),
     )
     session = Session(platform)
     if prepare is not None:
@@ -376,7 +384,7 @@ def boot_driver(
     guid: Guid,
     *,
     depex: bytes | None = None,
-    policy: bytes | None = None,
+    policy: bytes | Policy | None = None,
     until: Phase = Phase.READY_TO_BOOT,
     description: PlatformDescription | None = None,
     processor: str = "auto",
@@ -391,7 +399,7 @@ def boot_driver(
         name: Its name.
         guid: Its file GUID.
         depex: Its dependency section; None asks for the broker and nothing else.
-        policy: The policy blob; None is the built-in default.
+        policy: The policy, or its blob, as for :func:`boot`; None is the built-in default.
         until: The phase to go to.
         description: The platform; None is the Q35-like default.
         processor: Which ring-3 processor.
@@ -401,7 +409,7 @@ def boot_driver(
     """
     description = description or PlatformDescription()
     driver = DriverFile(name, guid, image, ready_depex() if depex is None else depex)
-    volume = mm_volume([driver], policy=policy, profile=description.profile)
+    volume = mm_volume([driver], profile=description.profile)
     known = None if symbols is None else {guid: symbols}
     return boot(
         volume,
@@ -410,6 +418,7 @@ def boot_driver(
         processor=processor,
         name=name,
         symbols=known,
+        policy=policy,
         relax=relax,
         observe=observe,
     )

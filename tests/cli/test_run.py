@@ -255,7 +255,7 @@ def test_files_that_are_no_driver(here: Path, content: bytes, says: str) -> None
         (("missing.efi",), ExitCode.UNREADABLE, "mmsup: missing.efi: No such file"),
         ((".",), ExitCode.UNREADABLE, "mmsup: .: Is a directory"),
         (("Echo.efi", "--policy", "missing"), ExitCode.UNREADABLE, "mmsup: missing: No such file"),
-        (("Echo.efi", "--policy", "Echo.efi"), ExitCode.MALFORMED, "mmsup: Echo.efi: offset 0x4: Size"),
+        (("Echo.efi", "--policy", "Echo.efi"), ExitCode.MALFORMED, "mmsup: Echo.efi: neither a policy nor"),
         (("Echo.efi", "--map", "missing"), ExitCode.UNREADABLE, "mmsup: missing: No such file"),
         (("Echo.efi", "--map", "Echo.efi"), ExitCode.MALFORMED, "mmsup: Echo.efi: offset 0x"),
         (("Echo.efi", "--map", "empty"), ExitCode.MALFORMED, "mmsup: empty: offset 0x0: there is no symbol in it"),

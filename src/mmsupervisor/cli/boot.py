@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from mmsupervisor.cli.session_input import SEND_OPTION, MessageData, SessionOptions, read_policy, session_options
+from mmsupervisor.cli.session_input import (
+    POLICY_OPTION,
+    SEND_OPTION,
+    MessageData,
+    SessionOptions,
+    read_policy,
+    session_options,
+)
 from mmsupervisor.pi.guid import Guid
 
 _EXAMPLES = """\b
@@ -27,12 +34,7 @@ refused or never dispatched; 13 no handler took a message; 14 a budget was spent
 @click.command("boot", epilog=_EXAMPLES)
 @click.argument("image", required=False, type=click.Path(path_type=Path))
 @SEND_OPTION
-@click.option(
-    "--policy",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Isolation policy (a v1.0 blob) to put in place of the image's.",
-)
+@POLICY_OPTION
 @click.option("--log", "with_log", is_flag=True, help="Print every event, a line each, before the report.")
 @session_options
 @click.pass_context
@@ -42,7 +44,7 @@ def command(
     *,
     image: Path | None,
     sends: tuple[tuple[Guid, MessageData], ...],
-    policy: Path | None,
+    policy: str | None,
     with_log: bool,
     **values: Any,
 ) -> None:
@@ -67,7 +69,7 @@ def command(
             options,
             schema=BOOT_SCHEMA,
             exchanges=send_all(session, messages),
-            policy_source=booted.policy_source if policy is None else str(policy),
+            policy_source=booted.policy_source if policy is None else policy,
             with_log=with_log,
         )
     ctx.exit(code)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mmsupervisor.cli.session_input import (
+    POLICY_OPTION,
     SEND_OPTION,
     MessageData,
     SessionOptions,
@@ -23,7 +24,7 @@ _EXAMPLES = """\b
 Examples:
   mmsup run MyDriver.efi                               does it start, and what does it do?
   mmsup run MyDriver.efi --map MyDriver.map            the same, with names of functions
-  mmsup run MyDriver.efi --policy policy.bin           under your isolation policy
+  mmsup run MyDriver.efi --policy policy.toml          under your isolation policy
   mmsup run MyDriver.efi --send 12345678-90AB-CDEF-1234-567890ABCDEF 0x0100000000000000
   mmsup run MyDriver.efi --send gMyHandlerGuid @message.bin --until ready-to-lock
   mmsup run MyDriver.efi --depex 'gEfiMmCpuIoProtocolGuid AND gMmRing3HandlerReadyProtocol'
@@ -39,9 +40,7 @@ Exit codes: 0 it ran; 10 it broke a rule that is fatal; 11 its entry point retur
 @click.command("run", epilog=_EXAMPLES)
 @click.argument("driver", metavar="DRIVER.efi", type=click.Path(path_type=Path))
 @SEND_OPTION
-@click.option(
-    "--policy", metavar="FILE", type=click.Path(path_type=Path), help="Isolation policy (a v1.0 blob); else built in."
-)
+@POLICY_OPTION
 @click.option("--map", "map_file", metavar="FILE", type=click.Path(path_type=Path), help="Symbols: ld -Map, or ours.")
 @click.option("--depex", metavar="TEXT", help="Dependency expression; by default it waits for the broker.")
 @click.option("--guid", type=guid_argument, metavar="GUID", help="File GUID; by default made of the name.")
@@ -54,7 +53,7 @@ def command(
     *,
     driver: Path,
     sends: tuple[tuple[Guid, MessageData], ...],
-    policy: Path | None,
+    policy: str | None,
     map_file: Path | None,
     depex: str | None,
     guid: Guid | None,
@@ -79,7 +78,7 @@ def command(
     options = SessionOptions(**values)
     image = read_file(driver)
     symbols = None if map_file is None else read_symbol_map(read_file(map_file), str(map_file))
-    blob = read_policy(policy)
+    in_force = read_policy(policy)
     try:
         known = describe_driver(image, str(driver), driver.stem, name=name, guid=guid, depex=depex, symbols=symbols)
     except (DepexSyntaxError, GuidSyntaxError) as error:
@@ -90,7 +89,7 @@ def command(
         known.name,
         known.guid,
         depex=known.depex,
-        policy=blob,
+        policy=in_force,
         until=Phase(options.until),
         description=options.description(),
         processor=options.processor,
@@ -104,6 +103,6 @@ def command(
             options,
             schema=RUN_SCHEMA,
             exchanges=send_all(session, messages),
-            policy_source="built in" if policy is None else str(policy),
+            policy_source="built in" if policy is None else policy,
         )
     ctx.exit(code)

@@ -11,6 +11,7 @@ from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.limits import MIB
 from mmsupervisor.platform.sample import sample_volume
+from mmsupervisor.policy.model import Policy
 from mmsupervisor.report.build import describe_input
 from mmsupervisor.report.model import InputReport
 from mmsupervisor.session import SAMPLE_NAME, Session, boot
@@ -33,7 +34,7 @@ class Booted:
     policy_source: str
 
 
-def boot_image(path: Path | None, options: SessionOptions, policy: bytes | None = None) -> Booted:
+def boot_image(path: Path | None, options: SessionOptions, policy: bytes | Policy | None = None) -> Booted:
     """Boot an image file, or the sample platform; with another policy than its own where one is given.
 
     Raises:

@@ -20,6 +20,7 @@ from mmsupervisor.processor.select import PROCESSORS
 
 if TYPE_CHECKING:
     from mmsupervisor.platform.description import PlatformDescription
+    from mmsupervisor.policy.model import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -130,6 +131,14 @@ SEND_OPTION = click.option(
 """Messages to be sent."""
 
 
+POLICY_OPTION = click.option(
+    "--policy",
+    metavar="POLICY",
+    help="Isolation policy in place of the image's: XML, TOML, a blob, an image with one; default, amd, intel.",
+)
+"""The policy to be in force."""
+
+
 def session_options(command: F) -> F:
     """Add the options that all three commands have."""
     for option in reversed(_OPTIONS):
@@ -210,19 +219,27 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def read_policy(path: Path | None) -> bytes | None:
-    """Read an isolation policy and refuse what is none; None stays None.
+def read_policy(name: str | None) -> bytes | Policy | None:
+    """Read an isolation policy in any of its forms and refuse what is none; None stays None.
+
+    Returns:
+        A blob's bytes, damaged or not; of a source the policy itself, so that findings can name its file and lines.
 
     Raises:
-        FormatError: it is no v1.0 blob, or a cut one.
+        FormatError: it is a damaged blob.
+        SourceError: it breaks a rule of XML or TOML.
+        MmSupervisorError: it holds no policy, or several.
         InputError: it cannot be read.
         LimitError: it is beyond the limits for inputs.
     """
-    if path is None:
+    if name is None:
         return None
-    from mmsupervisor.policy.blob import read_blob, read_blob_as_runtime
+    from mmsupervisor.policy.blob import read_blob
+    from mmsupervisor.policy.load import PolicyForm, load_policy
 
-    blob = read_file(path)
-    read_blob_as_runtime(blob, str(path))
-    read_blob(blob, str(path))
+    loaded = load_policy(name)
+    if loaded.form is not PolicyForm.BLOB:
+        return loaded.policy
+    blob = read_file(Path(name))
+    read_blob(blob, name)
     return blob

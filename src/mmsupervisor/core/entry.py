@@ -24,6 +24,7 @@ from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.old_inputs import OldCoreInputs, read_old_inputs
 from mmsupervisor.core.one_slot import register_entry
 from mmsupervisor.core.pages import Owner, PageType
+from mmsupervisor.core.policy_watch import PolicyWatch
 from mmsupervisor.core.relaxations import Relaxations
 from mmsupervisor.core.requests import serve_request
 from mmsupervisor.core.ring3 import Ring3
@@ -88,6 +89,7 @@ def start_core(
     profile: Profile = NEWEST_RELEASE,
     symbols_of: Callable[[Guid], Symbols] = _no_symbols,
     relaxations: Relaxations | None = None,
+    policy_watch: PolicyWatch | None = None,
 ) -> Core:
     """Run the core's entry point.
 
@@ -98,6 +100,7 @@ def start_core(
         profile: Which generation of the reference to be.
         symbols_of: Names in a driver's image, by file GUID.
         relaxations: What strictness is loosened; None for nothing.
+        policy_watch: The policy's source and who sees every question to it; None for neither.
 
     Raises:
         LaunchError: the entry point returned an error; the launcher decides what follows.
@@ -108,6 +111,7 @@ def start_core(
         inputs = _read_hob_list(machine, hob_list, profile)
         supervisor = Supervisor(machine, processor, inputs.mmram, profile)
         supervisor.relaxations = relaxations or supervisor.relaxations
+        supervisor.policy_watch = policy_watch or supervisor.policy_watch
         entry = _Entry(supervisor, inputs, symbols_of)
         return entry.run()
     except (FormatError, BusError) as error:
@@ -298,7 +302,7 @@ class _Entry:
         """Put a policy into force and return what is wrong with it, or an empty string."""
         supervisor = self._supervisor
         try:
-            policy = read_blob_as_runtime(blob)
+            policy = supervisor.policy_watch.named(read_blob_as_runtime(blob))
         except FormatError as error:
             return str(error)
         size = policy.size

@@ -18,6 +18,7 @@ from mmsupervisor.core.handlers import HandlerDatabase, MmiHandler
 from mmsupervisor.core.mmram import Mmram
 from mmsupervisor.core.modules import ModuleList
 from mmsupervisor.core.pages import PageServices, SupervisorPool
+from mmsupervisor.core.policy_watch import PolicyWatch
 from mmsupervisor.core.protocols import ProtocolDatabase
 from mmsupervisor.core.relaxations import Relaxations
 from mmsupervisor.core.unblocked import UnblockedList
@@ -262,6 +263,7 @@ class Supervisor:
         handlers: MMI handlers.
         ring3: The way down.
         policy: The isolation policy in force, or None if none was found.
+        policy_watch: Its source, and who is told of every question to it.
         policy_blob: Its bytes, or None.
         policy_address: Where they lie in MMRAM, or 0.
         vendor: Whose save-state layout the CPUs have.
@@ -310,6 +312,7 @@ class Supervisor:
         self.handlers = HandlerDatabase(self.pool, machine.log)
         self.ring3: Ring3Caller
         self.policy: CompiledPolicy | None = None
+        self.policy_watch = PolicyWatch()
         self.policy_blob: bytes | None = None
         self.policy_address = 0
         self.vendor = Vendor.AMD

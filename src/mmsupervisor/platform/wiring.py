@@ -14,6 +14,7 @@ from mmsupervisor.core.events import ReferenceBugMet
 from mmsupervisor.core.mmi import serve_mmi
 from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.one_slot import refuse_without_core
+from mmsupervisor.core.policy_watch import PolicyWatch
 from mmsupervisor.core.relaxations import Relaxations
 from mmsupervisor.core.supervisor import Machine
 from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
@@ -153,11 +154,13 @@ class Platform:
         log: EventLog | None = None,
         symbols_of: Callable[[Guid], Symbols],
         relaxed: frozenset[Relaxation] = frozenset(),
+        policy_watch: PolicyWatch | None = None,
     ) -> None:
         """Wire a platform; nothing runs yet."""
         self.description = description
         self.firmware = with_visible_volumes(firmware, description.visible_volumes)
         self._symbols_of = symbols_of
+        self._policy_watch = policy_watch
         self._profile = self._effective_profile()
         memory = PhysicalMemory(description.address_bits)
         self.machine = Machine(memory, log=log or EventLog())
@@ -343,6 +346,7 @@ class Platform:
                 profile=self._profile,
                 symbols_of=self._symbols_of,
                 relaxations=self.relaxations,
+                policy_watch=self._policy_watch,
             )
         except LaunchError as error:
             self.core_failure = error

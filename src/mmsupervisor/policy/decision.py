@@ -82,7 +82,9 @@ class Decision:
             named = (
                 f"{AccessAttr(attr).name.lower()} list" if self.root.has_legal_attr else f"list of attribute {attr:#x}"
             )
-            parts.append(f"{self.root.type_name} {named}")
+            # A list without a rule for the access has no rule to name; where it is written, it names itself.
+            written = self.entry is None and self.root.place is not None and self.root.place.line is not None
+            parts.append(f"{self.root.type_name} {named}" + (f" ({self.root.place})" if written else ""))
         parts.append(self.reason.value)
         if self.entry is not None:
             place = f" ({self.entry.place})" if self.entry.place else ""

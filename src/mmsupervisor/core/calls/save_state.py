@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from mmsupervisor.abi.system_calls import CallNumber
-from mmsupervisor.core.errors import CoreError, Ring0FaultError
+from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.gate import Service
+from mmsupervisor.core.policy_gate import decide
 from mmsupervisor.core.ring0 import read_as_ring0, write_as_ring0
 from mmsupervisor.core.supervisor import SaveStateRequest, Supervisor
 from mmsupervisor.machine.save_state import FIELDS, SAVE_STATE_OFFSET, SAVE_STATE_SIZE, IoInfo, Vendor, io_info
 from mmsupervisor.pi.status import Status
-from mmsupervisor.policy.model import PolicyBoundsError
+from mmsupervisor.policy.questions import SaveStateQuestion
 from mmsupervisor.policy.save_state import IO_INFO_SIZE, IoTrap, SaveStateRegister
 
 _LAST_REGISTER = SaveStateRegister.PROCESSOR_ID
 _LONG_MODE = 64
-_PAGE_FAULT = 14
 
 
 def _name(supervisor: Supervisor, cookie: int, register: int, cpu: int) -> int:
@@ -61,14 +61,7 @@ def _ask_policy(supervisor: Supervisor, request: SaveStateRequest, width: int, t
         return Status.INVALID_PARAMETER
     io = IoTrap(trap.type, trap.width) if trap else Status.NOT_FOUND
     what = f"read save-state register {request.register} of CPU {request.cpu}, {width} bytes"
-    try:
-        decision = supervisor.policy.save_state(request.register, width, io)
-    except PolicyBoundsError as error:
-        detail = f"{what}: ring 0 reads beyond the policy: {error}"
-        raise Ring0FaultError(_PAGE_FAULT, detail, "boot-flow.md §4.3 step 6") from error
-    for surprise in decision.surprises:
-        supervisor.reference_bug(surprise.source, f"{what}: {surprise.text}")
-    return int(decision.status)
+    return int(decide(supervisor, supervisor.policy, SaveStateQuestion(request.register, width, io), what).status)
 
 
 def _read_processor_id(supervisor: Supervisor, cpu: int, width: int, buffer: int) -> int:
