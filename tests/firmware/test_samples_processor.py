@@ -52,12 +52,6 @@ OPERANDS = {
     "CallWriteSaveState": 0,
     "Push": SUPERVISOR + 8,
 }
-# What a processor does not do as the device would. Once it does, the strict mark fails and its line here must go.
-DEVIATIONS = {
-    ("unicorn", "Avx"): "executes VZEROUPPER, whatever CR4.OSXSAVE says",
-    ("unicorn", "UnalignedSse"): "does not check the alignment of MOVAPS in plain memory",
-    ("unicorn", "JumpNonCanonical"): "reports the target as RIP; silicon reports the JMP",
-}
 ACCESS = {"read": Access.READ, "write": Access.WRITE, "execute": Access.EXECUTE}
 
 
@@ -88,10 +82,6 @@ def build_memory() -> PhysicalMemory:
 @pytest.fixture(params=PROCESSORS)
 def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Exit]]:
     """A function that enters a routine of the image."""
-    case = request.node.callspec.params.get("case")
-    if case and (request.param, case.name) in DEVIATIONS:
-        reason = DEVIATIONS[request.param, case.name]
-        request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
     memory = build_memory()
     processor = make_processor(request.param, memory, ProcessorOptions(amd_cpuid(39), budget=1_000_000))
     yield lambda routine, *arguments: processor.enter(

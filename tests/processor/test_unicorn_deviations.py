@@ -14,8 +14,6 @@ from mmsupervisor.processor.interface import Fault, ProcessorOptions, SystemCall
 from mmsupervisor.processor.unicorn_processor import UnicornProcessor
 from tests.processor.conformance.machine import BEHIND, CODE, DATA, HOLE, SUPERVISOR_PAGE, Bench
 
-NON_CANONICAL = 1 << 63
-
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
@@ -23,18 +21,6 @@ def bench() -> Iterator[Bench]:
     yield made
     made.processor.close()
     made.memory.close()
-
-
-def test_unaligned_movaps_does_not_fault(bench: Bench) -> None:
-    assert isinstance(bench.run("0f2807 0f05", rdi=DATA + 8), SystemCall)
-
-
-@pytest.mark.parametrize("code", ["ffe0", "ffd0", "50 c3"])
-def test_jump_to_a_non_canonical_address_is_reported_at_its_target(bench: Bench, code: str) -> None:
-    """Jmp rax, call rax, push rax; ret: the right vector, but RIP is the target and the call has pushed."""
-    ended = bench.run(code, rax=NON_CANONICAL)
-    assert isinstance(ended, Fault)
-    assert (ended.vector, ended.error_code, ended.rip) == (13, 0, NON_CANONICAL)
 
 
 def test_reserved_bits_of_mxcsr_are_ignored(bench: Bench) -> None:

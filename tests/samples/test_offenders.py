@@ -6,8 +6,6 @@ and the finding's number and rule in ``findings.toml``. Every case has a boot of
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from firmware.samples.catalogue import Case
@@ -18,19 +16,6 @@ from tests.support.invariants import broken_invariants
 OFFENDER = SAMPLES["Offender"]
 CASES = [case for case in OFFENDER.cases if case.stop != "none"]
 WANTS_ADDRESS = ("ReadAddress", "WriteAddress", "ExecuteAddress", "Push")
-
-# Where the emulated processor does otherwise than the device; the processor's own tests name them too. Once it does
-# not, the strict mark fails and the line must go.
-DEVIATIONS = {
-    "Avx": "Unicorn executes VZEROUPPER, whatever CR4.OSXSAVE says",
-    "UnalignedSse": "Unicorn does not check the alignment of MOVAPS in plain memory",
-    "JumpNonCanonical": "Unicorn reports the target as RIP; silicon reports the JMP",
-}
-
-
-def offences() -> list[Any]:
-    marks = {name: pytest.mark.xfail(reason=why, strict=True) for name, why in DEVIATIONS.items()}
-    return [pytest.param(case, id=case.name, marks=[marks[case.name]] if case.name in marks else []) for case in CASES]
 
 
 def arguments(stage: Stage, case: Case) -> tuple[int, ...]:
@@ -72,7 +57,7 @@ def test_twin_comes_back_and_the_session_lives_on(case: Case) -> None:
         assert broken_invariants(stage.core) == []
 
 
-@pytest.mark.parametrize("case", offences())
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_offence_is_stopped_for_its_reason(case: Case) -> None:
     with staged("Offender") as stage:
         values = {"Case": case.number, "Argument": arguments(stage, case)}
@@ -80,25 +65,6 @@ def test_offence_is_stopped_for_its_reason(case: Case) -> None:
         finding = stage.stopped(**values)
         below = stage.core.supervisor.stacks.base - 8
         stage.assert_reason(finding, case, below if case.address == "below the stacks" else None)
-        stage.assert_dead(finding)
-
-
-@pytest.mark.parametrize("name", ["Avx", "UnalignedSse"])
-def test_what_the_emulator_lets_pass_does_no_harm(name: str) -> None:
-    """The deviations are of single instructions: the driver goes on, and nothing else changes."""
-    with staged("Offender") as stage:
-        case = OFFENDER.case(name)
-        assert stage.send(Case=case.number, Argument=case.arguments).status == Status.SUCCESS
-        assert broken_invariants(stage.core) == []
-
-
-def test_jump_to_nowhere_is_explained_all_the_same() -> None:
-    with staged("Offender") as stage:
-        case = OFFENDER.case("JumpNonCanonical")
-        finding = stage.stopped(Case=case.number, Argument=case.arguments)
-        assert (finding.kind.number, finding.vector, finding.error_code) == ("MM-1208", 13, 0)
-        assert finding.place is not None
-        assert finding.place.driver == "Offender"
         stage.assert_dead(finding)
 
 

@@ -20,8 +20,9 @@ RUN_CHARGE = 1000
 _UNLIMITED = 1 << 62
 
 _CODE_X64_SYSV = bytes.fromhex(
-    "89d2"  # mov edx, edx          the block's length in bytes
-    "482911"  # sub [rcx], rdx      rcx: user data
+    "48897110"  # mov [rcx+16], rsi  the block's address; rcx: user data
+    "89d2"  # mov edx, edx          its length in bytes
+    "482911"  # sub [rcx], rdx
     "7801"  # js stop
     "c3"  # ret
     "ff6108"  # stop: jmp [rcx+8]   uc_emu_stop(rdi)
@@ -36,7 +37,8 @@ class BlockCounter:
 
     Attributes:
         callback: Address of the hook function, or 0 where Unicorn counts.
-        left: The hook's user data: what is left in bytes (negative once it is spent), then ``uc_emu_stop``.
+        left: The hook's user data: what is left in bytes (negative once it is spent), then ``uc_emu_stop``, then the
+            address of the last block.
         address: Where that lies.
         run_limit: What Unicorn is to count to in the next run; 0 where the hook counts.
     """
@@ -44,7 +46,7 @@ class BlockCounter:
     def __init__(self, stop_function: int) -> None:
         """Make the hook; ``stop_function`` ends the emulation."""
         self.callback = 0
-        self.left = (ctypes.c_int64 * 2)(_UNLIMITED, stop_function)
+        self.left = (ctypes.c_int64 * 3)(_UNLIMITED, stop_function, 0)
         self.address = ctypes.addressof(self.left)
         self.run_limit = 0
         if platform.machine() in ("x86_64", "AMD64") and sys.platform != "win32":
@@ -57,6 +59,11 @@ class BlockCounter:
             return
         self._page[: len(_CODE_X64_SYSV)] = _CODE_X64_SYSV
         self.callback = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
+
+    @property
+    def last_block(self) -> int | None:
+        """Address of the block that ran last, or None where Unicorn counts."""
+        return self.left[2] % (1 << 64) if self.callback else None
 
     def set(self, instructions: int) -> None:
         """Allow a number of instructions from now on; 0 for no bound."""

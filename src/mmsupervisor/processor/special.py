@@ -61,6 +61,8 @@ def refusal(instruction: Instruction, table: CpuIdTable) -> tuple[int, int]:
         return GENERAL_PROTECTION, number << 3 | 2  # the gate's privilege level is 0: error code of the gate, IDT
     if instruction.mnemonic == Mnemonic.INT1:
         return DEBUG, 0
+    if instruction.mnemonic in (Mnemonic.VZEROUPPER, Mnemonic.VZEROALL):
+        return INVALID_OPCODE, 0
     if instruction.mnemonic in (Mnemonic.SYSENTER, Mnemonic.SYSEXIT, Mnemonic.SYSEXITQ):
         leaf = table.get((0, 0), _NOTHING)
         # With IA32_SYSENTER_CS zero Intel raises #GP; AMD has no such instruction in 64-bit mode.

@@ -2,7 +2,8 @@
 
 Unicorn performs port I/O at any privilege level (INS even writes memory before anybody is asked), delivers software
 interrupts without looking at the gate, has no UMIP, ignores LOCK where it is not allowed, and answers CPUID and the
-timestamp counter from the host. None of these instructions may therefore reach it.
+timestamp counter from the host; of AVX, which it has not, it executes VZEROUPPER and VZEROALL. None of these
+instructions may therefore reach it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from iced_x86 import Decoder, Mnemonic
 
 _MAYBE = re.compile(
     rb"[\x6c-\x6f\xe4-\xe7\xec-\xef\xcc\xcd\xf0\xf1]"  # INS, OUTS, IN, OUT, INT3, INT, LOCK, INT1
-    rb"|\x0f[\x00\x01\x07\x31\x33-\x35\xa2\xaa]",  # UMIP group, RDTSCP, SYSRET, RDTSC, RDPMC, SYSENTER, CPUID, RSM
+    rb"|\x0f[\x00\x01\x07\x31\x33-\x35\xa2\xaa]"  # UMIP group, RDTSCP, SYSRET, RDTSC, RDPMC, SYSENTER, CPUID, RSM
+    rb"|[\xc4\xc5].{1,2}\x77",  # VZEROUPPER, VZEROALL
     re.DOTALL,
 )
 
@@ -47,6 +49,8 @@ TRAPPED = frozenset(
         Mnemonic.RDPMC,
         Mnemonic.CPUID,
         Mnemonic.RSM,
+        Mnemonic.VZEROUPPER,
+        Mnemonic.VZEROALL,
     }
 )
 """The decoder's numbers of these instructions."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from mmsupervisor.machine.memory import PAGE_MASK, Access, Bank, PhysicalMemory, ProtectionChange
-from mmsupervisor.processor import exceptions, page_map, special
+from mmsupervisor.processor import branches, exceptions, page_map, special
+from mmsupervisor.processor.alignment import is_misaligned
 from mmsupervisor.processor.decoder import AddressFault, DeviceOperation, MemoryFault, Touch, begin_device_operation
 from mmsupervisor.processor.instructions import MASK64, decode, is_canonical, is_undefined, register_values
 from mmsupervisor.processor.interface import (
@@ -209,6 +210,8 @@ class UnicornProcessor:
         instruction = decode(code, registers.rip)
         if is_undefined(code, registers.rip):
             return self._fault(exceptions.INVALID_OPCODE, 0, registers, code)
+        if instruction is not None and is_misaligned(instruction, registers):
+            return self._fault(exceptions.GENERAL_PROTECTION, 0, registers, code)
         if instruction is None or not special.is_trapped(instruction):
             self._engine.disarm(registers.rip)  # other code is there now
             return None
@@ -262,6 +265,8 @@ class UnicornProcessor:
     def _fetch_denied(self, page: int, registers: Registers, code: bytes) -> Exit | None:
         rip = registers.rip
         if not is_canonical(page):
+            registers = self._before_branch(registers)
+            code = page_map.fetch(self.memory, registers.rip)
             return self._fault(exceptions.GENERAL_PROTECTION, 0, registers, code)
         if page == rip & ~PAGE_MASK:
             return self._page_fault(rip, Access.EXECUTE, registers, code)
@@ -271,6 +276,16 @@ class UnicornProcessor:
         # Unicorn translates a block as a whole and found its end missing: what comes before has yet to run.
         stop = self._engine.run_up_to(rip, last)
         return None if stop is Stop.REACHED else self._HANDLERS[stop](self)
+
+    def _before_branch(self, registers: Registers) -> Registers:
+        """Undo the branch to an address that is not canonical: the machine refuses the branch, Unicorn its target."""
+        block = self._engine.last_block
+        branch = branches.find_branch(self.memory, block) if block is not None else None
+        if branch is None:
+            return registers
+        before = branches.undo(branch, registers)
+        self._load(before)
+        return before
 
     def _last_before(self, rip: int, page: int) -> int:
         """Return the address of the first instruction from ``rip`` on that reaches into ``page``."""

@@ -10,7 +10,7 @@ exits of its stops. Three decisions shape it:
 * Instructions that Unicorn executes otherwise than the machine (see
   :mod:`mmsupervisor.processor.trapped`) are found when their block is translated, before it first runs, and get a hook
   that stops in front of them. Everything that is executed was translated, so none is missed, self-modified code
-  included.
+  included. Operands that must be aligned are found in the same way, and looked at each time.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
 from mmsupervisor.machine.memory import PAGE_SIZE, Access
+from mmsupervisor.processor.alignment import AlignedOperand, aligned_operands, lies_askew
 from mmsupervisor.processor.block_counter_unsafe import BlockCounter
 from mmsupervisor.processor.engine_context import NOTHING_IN_FLIGHT, EngineError, find_layout
 from mmsupervisor.processor.interface import Registers
@@ -112,6 +113,7 @@ class Engine:
         self._stop: Stop | None = None
         self._setting_up = True
         self._traps: dict[int, int] = {}
+        self._aligned: dict[int, AlignedOperand] = {}
         self._found: tuple[int, int, list[int]] | None = None
         self._callbacks: list[Any] = []
         self.vector = 0
@@ -299,7 +301,12 @@ class Engine:
         self.vector = vector
         self._emu_stop(self._handle)
 
-    def _on_trap(self, _uc: int, _address: int, _size: int, _data: int) -> None:
+    def _on_trap(self, _uc: int, address: int, _size: int, _data: int) -> None:
+        operand = self._aligned.get(address)
+        if operand is not None:
+            self.read_registers()
+            if not lies_askew(operand, self.registers):
+                return
         self._stop = Stop.TRAPPED
         self._emu_stop(self._handle)
 
@@ -313,6 +320,11 @@ class Engine:
         start, size = block[0].pc, block[0].size
         code = self._read_code(start, size)
         addresses = [start + offset for offset in trapped_offsets(code, start)]
+        for address in addresses:
+            self._aligned.pop(address, None)  # other code was there before
+        for operand in aligned_operands(code, start):
+            addresses.append(start + operand.offset)
+            self._aligned[addresses[-1]] = operand
         fresh = [address for address in addresses if address not in self._traps]
         if fresh:
             self._found = (start, size, fresh)
@@ -363,6 +375,7 @@ class Engine:
     def disarm(self, address: int) -> None:
         """Take the trap at an address away: other code is there now."""
         binding.uclib.uc_hook_del(self._uc._uch, self._traps.pop(address))
+        self._aligned.pop(address, None)
         self._uc.ctl_remove_cache(address, address + 1)
 
     # State
@@ -441,6 +454,11 @@ class Engine:
     def forget_code(self, start: int, size: int) -> None:
         """Forget what was translated from a range that ring 3 may execute."""
         self._uc.ctl_remove_cache(start, start + size)
+
+    @property
+    def last_block(self) -> int | None:
+        """Address of the block that ran last: a run of instructions up to a branch. None where that is not known."""
+        return self._counter.last_block
 
     def run_up_to(self, rip: int, end: int) -> Stop:
         """Execute from ``rip``, but not the instruction at ``end``; :attr:`Stop.REACHED` if that was next."""

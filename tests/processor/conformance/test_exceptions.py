@@ -10,7 +10,7 @@ from mmsupervisor.machine.memory import Access
 from mmsupervisor.processor.cpuid import intel_cpuid
 from mmsupervisor.processor.interface import Fault, ProcessorOptions, Registers, SystemCall
 from tests.processor.conformance.conftest import MakeBench
-from tests.processor.conformance.machine import CODE, DATA, READ_ONLY, STACK_END, Bench
+from tests.processor.conformance.machine import CODE, DATA, READ_ONLY, STACK_END, SUPERVISOR_PAGE, WRITABLE_CODE, Bench
 
 DE, DB, UD, SS, GP, MF = 0, 1, 6, 12, 13, 16
 NON_CANONICAL = 0x8000_0000_0000_0000
@@ -111,6 +111,9 @@ ABSENT = [
     case("xsetbv", "0f01d1", UD),
     case("xsave", "0fae27", UD, rdi=DATA),
     case("xrstor", "0fae2f", UD, rdi=DATA),
+    case("vzeroupper", "c5f877", UD),
+    case("vzeroupper in three bytes of prefix", "c4e17877", UD),
+    case("vzeroall", "c5fc77", UD),
     case("vaddps", "c5fc58c0", UD),
     case("vpaddd zmm", "62f17d48fec0", UD),
     case("rdfsbase", "f3480faec0", UD),
@@ -158,13 +161,40 @@ EXCEPTIONS = [
     case("mov cs, ax", "8ec8", UD),
     case("iretq with a frame of zeros", "48cf", GP),
     case("cmpxchg16b of an address that is not aligned", "480fc70f", GP, rdi=DATA + 8),
+    case("jump to a non-canonical address", "ffe0", GP, rax=NON_CANONICAL),
+    case("jump to a non-canonical address from memory", "ff27", GP, rdi=DATA + 0x80),
+    case("call of a non-canonical address", "ffd0", GP, rax=NON_CANONICAL),
+    case("call of a non-canonical address from memory", "41ff5140", GP, r9=DATA + 0x40),
+    case("return to a non-canonical address", "c3", GP, rsp=DATA + 0x80),
+    case("return to a non-canonical address, releasing", "c22000", GP, rsp=DATA + 0x80),
+]
+# Code, registers with which its operand is not aligned, and registers with which it is.
+ASKEW: dict[str, tuple[str, dict[str, int], dict[str, int]]] = {
+    "movaps from memory": ("0f2807", {"rdi": DATA + 8}, {"rdi": DATA}),
+    "movaps to memory": ("0f2907", {"rdi": DATA + 15}, {"rdi": DATA + 16}),
+    "movaps by two registers": ("440f294c87f8", {"rdi": DATA, "rax": 0x11}, {"rdi": DATA, "rax": 0x12}),
+    "movaps by an index alone": ("0f28044510000000", {"rax": DATA // 2 + 1}, {"rax": DATA // 2 + 8}),
+    "movaps by a 32-bit address": ("670f2807", {"rdi": DATA + 4}, {"rdi": 1 << 32 | DATA}),
+    "movaps on the stack": ("0f290424", {"rsp": STACK_END - 0x18}, {"rsp": STACK_END - 0x20}),
+    "movdqa": ("660f6f07", {"rdi": DATA + 1}, {"rdi": DATA}),
+    "movntdq": ("660fe707", {"rdi": DATA + 1}, {"rdi": DATA}),
+    "addps": ("0f5807", {"rdi": DATA + 4}, {"rdi": DATA}),
+    "pand": ("660fdb07", {"rdi": DATA + 4}, {"rdi": DATA}),
+    "pshufb": ("660f380007", {"rdi": DATA + 4}, {"rdi": DATA}),
+    "palignr": ("660f3a0f0701", {"rdi": DATA + 4}, {"rdi": DATA}),
+    "cvtps2dq": ("660f5b07", {"rdi": DATA + 4}, {"rdi": DATA}),
+}
+UNALIGNED = [
+    *(case(name, code, GP, **registers) for name, (code, registers, _) in ASKEW.items()),
+    case("movaps relative to rip", "0f28052a000000", GP),
+    case("movaps in a page that may not be read", "0f2807", GP, rdi=SUPERVISOR_PAGE + 8),
 ]
 SOFTWARE_INTERRUPTS = [case(f"int {number:#x}", f"cd{number:02x}", GP, number << 3 | 2) for number in range(256)]
 
 
 @pytest.mark.parametrize(
     "what",
-    PRIVILEGED + PORTS + UMIP + ABSENT + EXCEPTIONS + SOFTWARE_INTERRUPTS,
+    PRIVILEGED + PORTS + UMIP + ABSENT + EXCEPTIONS + UNALIGNED + SOFTWARE_INTERRUPTS,
     ids=lambda what: what.name,
 )
 def test_exception_twice_in_a_row_and_without_effect(bench: Bench, what: Case) -> None:
@@ -182,6 +212,24 @@ def test_exception_twice_in_a_row_and_without_effect(bench: Bench, what: Case) -
         assert bench.registers == expected
         assert bench.memory.read(DATA, 0x1000) == before_data
         ended = bench.processor.resume()
+
+
+@pytest.mark.parametrize("name", ASKEW)
+def test_aligned_operands(bench: Bench, name: str) -> None:
+    code, _, registers = ASKEW[name]
+    assert isinstance(bench.run(code + "0f05", **registers), SystemCall)
+
+
+@pytest.mark.parametrize("code", ["0f1007", "0f1107", "f30f6f07", "f20ff007", "660f3a630700", "f30f5807", "0f1207"])
+def test_operands_that_need_not_be_aligned(bench: Bench, code: str) -> None:
+    """Movups twice, movdqu, lddqu, pcmpistri, addss, movlps."""
+    assert isinstance(bench.run(code + "0f05", rdi=DATA + 3), SystemCall)
+
+
+def test_alignment_is_that_of_the_code_that_is_there_now(bench: Bench) -> None:
+    for code, at, faults in (("0f2807", 8, True), ("0f2806", 8, False), ("0f1007", 8, False), ("0f2807", 0, False)):
+        ended = bench.run(code + "0f05", at=WRITABLE_CODE, rdi=DATA + at, rsi=DATA)
+        assert isinstance(ended, Fault if faults else SystemCall), (code, at)
 
 
 def test_many_exceptions_in_a_row_and_then_ordinary_code(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Both processors lead to the same canonical trace, byte for byte; where they do not, each difference is named."""
+"""Both processors lead to the same canonical trace, byte for byte."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ import pytest
 import mmsupervisor
 from firmware.samples.catalogue import Case
 from mmsupervisor.core.findings import SystemStopError
+from mmsupervisor.processor.unicorn_unsafe import Engine
 from tests.samples import stage as stages
 from tests.samples.stage import staged
 from tests.samples.test_offenders import CASES, arguments
 
 PROCESSORS = ("unicorn", "native")
-
-UNICORN_DIFFERS = {
-    "Avx": "Unicorn executes VZEROUPPER, whatever CR4.OSXSAVE says",
-    "UnalignedSse": "Unicorn does not check the alignment of MOVAPS in plain memory",
-    "JumpNonCanonical": "Unicorn reports the target as RIP; silicon reports the JMP",
-}
-"""Offences whose trace differs, and why."""
 
 Trace = tuple[str, list[str]]
 
@@ -62,19 +56,16 @@ def test_benign_twins_leave_the_same_trace(monkeypatch: pytest.MonkeyPatch, case
     assert unicorn == native
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.name not in UNICORN_DIFFERS], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_offences_leave_the_same_trace(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     unicorn, native = traces(partial(offended, monkeypatch, case, 0))
     assert unicorn == native
 
 
-@pytest.mark.parametrize("name", UNICORN_DIFFERS)
-def test_differences_are_as_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The comparison finds them, and the native processor is the one that does as the device does."""
-    case = next(case for case in CASES if case.name == name)
+def test_a_difference_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emulator that cannot say where a bad jump came from names its target (docs/limitations.md)."""
+    monkeypatch.setattr(Engine, "last_block", None)
+    case = next(case for case in CASES if case.name == "JumpNonCanonical")
     unicorn, native = traces(partial(offended, monkeypatch, case, 0))
     assert unicorn != native
-    assert "#GP" in native[0] or "#UD" in native[0]
     assert "Offender+" in native[0]
