@@ -27,7 +27,6 @@ from tests.support.ovmf import Ovmf
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 SECBOOT = "OVMF_CODE_4M.secboot.fd"
-SECBOOT_32 = "OVMF32_CODE_4M.secboot.fd"
 
 
 def run(*words: object) -> Result:
@@ -235,13 +234,15 @@ def test_extract_writes_and_says_so(ovmf: Ovmf, tmp_path: Path) -> None:
 
 
 def test_extract_of_several_images_goes_to_folders_of_their_own(ovmf: Ovmf, tmp_path: Path) -> None:
-    images = [ovmf.path(SECBOOT), ovmf.path(SECBOOT_32), ovmf.path(SECBOOT), ovmf.path("OVMF_VARS_4M.fd")]
+    other = tmp_path / "other.fd"
+    other.write_bytes(ovmf.path(SECBOOT).read_bytes())
+    images = [ovmf.path(SECBOOT), other, ovmf.path(SECBOOT), ovmf.path("OVMF_VARS_4M.fd")]
     result = run("--extract", tmp_path / "out", *images)
     assert result.exit_code == ExitCode.OK
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        SECBOOT_32,
         SECBOOT,
         f"{SECBOOT}-2",
+        "other.fd",
     ]
     assert "Nothing was written" in result.output
 

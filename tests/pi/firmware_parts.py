@@ -11,6 +11,8 @@ from tests.support.ovmf import locate
 
 X64_IMAGE = "OVMF_CODE_4M.secboot.fd"
 IA32_IMAGE = "OVMF32_CODE_4M.secboot.fd"
+IMAGES = tuple(path.name for path in locate().files() if path.name in (X64_IMAGE, IA32_IMAGE))
+"""Releases from 2025.11 on have none for IA32."""
 
 PE32, TE, RAW = SectionType.PE32, SectionType.TE, SectionType.RAW
 DXE_DEPEX, PEI_DEPEX, MM_DEPEX = SectionType.DXE_DEPEX, SectionType.PEI_DEPEX, SectionType.MM_DEPEX

@@ -38,7 +38,7 @@ from mmsupervisor.pi.guid import Guid, GuidSyntaxError
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.limits import Allowance, Limits
 from mmsupervisor.pi.reader import Reader
-from tests.pi.firmware_parts import DXE_DEPEX, IA32_IMAGE, MM_DEPEX, PEI_DEPEX, X64_IMAGE, parts
+from tests.pi.firmware_parts import DXE_DEPEX, IMAGES, MM_DEPEX, PEI_DEPEX, X64_IMAGE, parts
 from tests.pi.oracles.mm_modules import depex_operations, mm_modules
 
 READY = known_guid("gMmRing3HandlerReadyProtocol")
@@ -73,7 +73,7 @@ def operations(depex: Depex) -> tuple[str, ...]:
     return tuple(word.removeprefix("PUSH ") for word in words)
 
 
-@pytest.mark.parametrize("name", [X64_IMAGE, IA32_IMAGE])
+@pytest.mark.parametrize("name", IMAGES)
 def test_expressions_of_real_firmware(ovmf, name):
     found = [part for part in parts(name) if part.section_type in DEPEX_SECTIONS]
     assert len(found) > 50

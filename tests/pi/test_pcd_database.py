@@ -21,7 +21,7 @@ from mmsupervisor.pi.pcd_database import (
     parse_pcd_database,
 )
 from mmsupervisor.pi.reader import Reader
-from tests.pi.firmware_parts import IA32_IMAGE, RAW, X64_IMAGE, parts
+from tests.pi.firmware_parts import IMAGES, RAW, X64_IMAGE, parts
 
 MODULE_TOKEN_SPACE = Guid.parse("A1AFF049-FDEB-442A-B320-13AB4CB72BBC")
 """gEfiMdeModulePkgTokenSpaceGuid."""
@@ -49,8 +49,8 @@ WIDTHS = {DatumType.BOOLEAN: 1, DatumType.UINT8: 1, DatumType.UINT16: 2, DatumTy
 COUNT_FIELD = 0x44
 
 
-@pytest.mark.parametrize(("image", "mmio64_size"), [(X64_IMAGE, 0x8_0000_0000), (IA32_IMAGE, 0)])
-def test_databases_of_ovmf(ovmf, image, mmio64_size):
+@pytest.mark.parametrize("image", IMAGES)
+def test_databases_of_ovmf(ovmf, image):
     """No other reader of PCD databases is at hand: what is so in every release is asked of every release."""
     pei, dxe = databases(image)
     both = pei.pcds + dxe.pcds
@@ -64,7 +64,7 @@ def test_databases_of_ovmf(ovmf, image, mmio64_size):
     assert all((pcd.token_space is None) == (pcd.ex_token is None) for pcd in both)
     assert all(pcd.variable is None or pcd.variable.name.isprintable() for pcd in both)
     if ovmf.known_release(image):
-        assert_values_of_debian_12(pei, dxe, mmio64_size)
+        assert_values_of_debian_12(pei, dxe, mmio64_size=0x8_0000_0000 if image == X64_IMAGE else 0)
 
 
 def assert_values_of_debian_12(pei: PcdDatabase, dxe: PcdDatabase, mmio64_size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
@@ -22,10 +23,10 @@ from mmsupervisor.pi.pe import (
 )
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume import SectionType, sections
-from tests.pi.firmware_parts import PE32, X64_IMAGE, parts
+from tests.pi.firmware_parts import IA32_IMAGE, IMAGES, PE32, X64_IMAGE, parts
 from tests.pi.oracles.mm_modules import mm_modules
 from tests.pi.oracles.records import digest
-from tests.pi.pe_builder import driver
+from tests.pi.pe_builder import RWDATA, TEXT, BuiltSection, driver, relocation_block
 from tests.support.ovmf import Ovmf, locate
 
 BASES = (0x10_0000, 0x7F00_0000, 0xFFFF_F000)
@@ -55,11 +56,14 @@ def everything_else_is_no_garbage() -> Iterator[None]:
 
 @cache
 def distinct_images() -> dict[str, bytes]:
-    """The bytes of every different PE32 section in any image of the packages, by their hash."""
+    """The bytes of every different PE32 section in any image of the packages, by their hash.
+
+    One release ships a placeholder: a section without a byte in it.
+    """
     found: dict[str, bytes] = {}
     for path in locate().files():
         for place in sections(read_image_file(path)):
-            if place.node.type == SectionType.PE32:
+            if place.node.type == SectionType.PE32 and len(place.node.data):
                 found.setdefault(digest(place.node.data), bytes(place.node.data))
     return dict(sorted(found.items()))
 
@@ -98,11 +102,19 @@ def test_every_image_of_the_firmware_relocates_as_pefile_does(share: int) -> Non
 def test_the_images_are_of_two_kinds_and_some_have_many_relocations() -> None:
     """What is compared above is no trifle."""
     found = [parse(data) for data in distinct_images().values()]
-    assert {image.optional_header.is_pe32_plus for image in found} == {True, False}
-    relocations = {"x64": 0, "other": 0}
+    relocations = Counter({image.is_x64: 0 for image in found})
     for image in found:
-        relocations["x64" if image.is_x64 else "other"] += sum(1 for _ in image_relocations(image, map_image(image)))
+        relocations[image.is_x64] += sum(1 for _ in image_relocations(image, map_image(image)))
     assert min(relocations.values()) > 10_000
+    # Newer releases have no 32-bit images; the one that the next test builds has to do there.
+    assert set(relocations) == {True, False} or IA32_IMAGE not in IMAGES
+
+
+@pytest.mark.parametrize("offset", [8, 9, 60])
+def test_a_32_bit_image_relocates_as_pefile_does(offset: int) -> None:
+    sections = [BuiltSection(".text", b"\xc3", TEXT), BuiltSection(".data", bytes(range(0xC0, 0x100)), RWDATA)]
+    relocations = relocation_block(0x2000, (3, offset))
+    assert_equals_pefile(driver(sections=sections, relocations=relocations, plus=False, machine=0x14C))
 
 
 def test_the_comparison_with_pefile_finds_a_planted_fault(monkeypatch: pytest.MonkeyPatch) -> None:

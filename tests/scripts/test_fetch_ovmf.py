@@ -19,7 +19,8 @@ COMMAND = Path(__file__).resolve().parents[2] / "scripts" / "fetch-ovmf"
 def test_gives_the_images_of_both_packages(ovmf: Ovmf) -> None:
     names = [path.name for path in ovmf.files()]
     assert "OVMF_CODE_4M.secboot.fd" in names
-    assert "OVMF32_CODE_4M.secboot.fd" in names
+    # Newer releases have no ovmf-ia32.
+    assert "OVMF32_CODE_4M.secboot.fd" in names or not ovmf.known_release("OVMF_CODE_4M.secboot.fd")
     assert names == sorted(set(names))
 
 
@@ -75,6 +76,37 @@ def test_stale_lists_are_answered_with_private_ones(tmp_path: Path, monkeypatch:
     assert (folder / "ovmf.deb.fd").exists()
 
 
+def test_missing_lists_are_answered_with_private_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fresh container: no list knows the package before an update."""
+    script = 'case "$*" in *" update") touch lists/fresh ;; *) touch ovmf.deb ;; esac'
+    known = "if [ -e lists/fresh ]; then echo 'ovmf - firmware'; fi"
+    _stand_in_tools(tmp_path / "bin", monkeypatch, apt_get=script, apt_cache=known)
+    folder = fetch(tmp_path / "cache")
+    assert (folder / "ovmf.deb.fd").exists()
+
+
+def test_lists_without_the_package_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _stand_in_tools(tmp_path / "bin", monkeypatch, apt_get="touch other.deb", apt_cache="echo ovmf-ia32 - firmware")
+    with pytest.raises(OvmfMissingError, match="no package ovmf in the package lists; unpack"):
+        fetch(tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("listed", "wanted"),
+    [
+        (["ovmf", "ovmf-ia32"], "ovmf ovmf-ia32"),
+        (["ovmf", "ovmf-amdsev", "ovmf-generic", "ovmf-hwe"], "ovmf ovmf-generic ovmf-amdsev"),
+    ],
+)
+def test_packages_are_those_that_the_release_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: list[str], wanted: str
+) -> None:
+    script = f'case "$*" in *"download {wanted}") touch ovmf.deb ;; *) exit 100 ;; esac'
+    known = "; ".join(f"echo {name} - firmware" for name in listed)
+    _stand_in_tools(tmp_path / "bin", monkeypatch, apt_get=script, apt_cache=known)
+    assert fetch(tmp_path / "cache").is_dir()
+
+
 def test_two_at_once_download_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     _stand_in_tools(tmp_path / "bin", monkeypatch, apt_get=f"echo called >>'{log}'; sleep 0.3; touch ovmf.deb")
@@ -94,11 +126,13 @@ def test_the_command_prints_the_folder_or_one_line_of_advice(tmp_path: Path, ovm
     assert (bad.returncode, bad.stdout, bad.stderr.count("\n")) == (1, "", 1)
 
 
-def _stand_in_tools(folder: Path, monkeypatch: pytest.MonkeyPatch, apt_get: str) -> None:
-    """Put an apt-get of that shell script first in PATH, and a dpkg-deb that 'unpacks' by copying with a suffix."""
+def _stand_in_tools(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, apt_get: str, apt_cache: str = "echo ovmf - firmware"
+) -> None:
+    """Put tools of those shell scripts first in PATH, and a dpkg-deb that 'unpacks' by copying with a suffix."""
     folder.mkdir()
     unpack = 'mkdir -p "$3" && cp "$2" "$3/$(basename "$2").fd"'
-    for name, body in (("apt-get", apt_get), ("dpkg-deb", unpack)):
+    for name, body in (("apt-get", apt_get), ("apt-cache", apt_cache), ("dpkg-deb", unpack)):
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}/usr/bin:/bin")

@@ -19,11 +19,13 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-PACKAGES = ("ovmf", "ovmf-ia32")
+MAIN_PACKAGE = "ovmf"
+PACKAGES = (MAIN_PACKAGE, "ovmf-ia32", "ovmf-generic", "ovmf-amdsev", "ovmf-inteltdx")
+"""From 2025.11 on there is no ovmf-ia32, and ovmf holds nothing itself: it stands for the last three."""
 FOLDER_VARIABLE = "MMSUP_OVMF"
 DEFAULT_CACHE = Path(__file__).resolve().parents[2] / ".cache" / "ovmf"
 ADVICE = (
-    f"unpack Debian's packages {' and '.join(PACKAGES)} into a folder (dpkg-deb -x PACKAGE.deb FOLDER) "
+    "unpack Debian's packages ovmf and ovmf-ia32 into a folder (dpkg-deb -x PACKAGE.deb FOLDER) "
     f"and set {FOLDER_VARIABLE} to that folder"
 )
 
@@ -105,7 +107,7 @@ def fetch(cache: Path = DEFAULT_CACHE) -> Path:
     """
     if cache.is_dir():
         return cache
-    for tool in ("apt-get", "dpkg-deb"):
+    for tool in ("apt-get", "apt-cache", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise OvmfMissingError(f"cannot fetch the test firmware: this system has no {tool}")
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -115,32 +117,43 @@ def fetch(cache: Path = DEFAULT_CACHE) -> Path:
         with tempfile.TemporaryDirectory(prefix=cache.name + ".", dir=cache.parent) as scratch:
             unpacked = Path(scratch, "unpacked")
             for package in _download(Path(scratch)):
-                _run(["dpkg-deb", "-x", str(package), str(unpacked)])
+                _run(["dpkg-deb", "-x", str(package), str(unpacked)], cache.parent)
             unpacked.rename(cache)
     return cache
 
 
 def _download(scratch: Path) -> list[Path]:
     """Download the packages, with package lists of our own if those of the system do not do."""
-    download = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *PACKAGES]
     try:
-        _run(download, scratch)
+        _download_known(scratch, [])
     except OvmfMissingError:
         # The system's lists are missing or stale. Renewing them would need root: use private ones.
         (scratch / "lists" / "partial").mkdir(parents=True)
         private = ["-o", f"Dir::State::Lists={scratch / 'lists'}", "-o", f"Dir::Cache={scratch}"]
         _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", *private, "update"], scratch)
-        _run([*download, *private], scratch)
+        _download_known(scratch, private)
     return sorted(scratch.glob("*.deb"))
 
 
-def _run(command: list[str], folder: Path | None = None) -> None:
+def _download_known(scratch: Path, options: list[str]) -> None:
+    """Download those of the packages that this release of the system has."""
+    listed = _run(["apt-cache", *options, "search", "--names-only", f"^{MAIN_PACKAGE}"], scratch)
+    there = {line.split(" ", 1)[0] for line in listed.splitlines()}
+    if MAIN_PACKAGE not in there:
+        raise OvmfMissingError(f"cannot fetch the test firmware: no package {MAIN_PACKAGE} in the package lists")
+    known = [package for package in PACKAGES if package in there]
+    _run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", *options, "download", *known], scratch)
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """Run a tool; return what it printed."""
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         raise OvmfMissingError(f"cannot fetch the test firmware: {command[0]} failed: {said}")
+    return done.stdout
 
 
 @contextmanager
