@@ -20,9 +20,9 @@ from mmsupervisor.core.discovery import Driver
 from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import PhaseReached
 from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
-from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.policy_watch import PolicyWatch, PolicyWitness
 from mmsupervisor.core.relaxations import RelaxedUse
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
 from mmsupervisor.dxe.traditional.database import InstalledOutside
@@ -133,6 +133,8 @@ class Session:
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far, in order; drivers that were never dispatched come last."""
         found = [] if self.core is None else list(self.core.supervisor.findings)
+        if self.core is None and self.stop is not None:  # it died before it came up
+            found.append(self.stop)
         if self.launch_failure is not None:
             found.append(self._launch_finding(self.launch_failure))
         if Relaxation.TRADITIONAL_ENTRY not in self._platform.relaxations.active:

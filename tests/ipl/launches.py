@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from mmsupervisor.abi.profile import PROFILES, Launch, Profile
 from mmsupervisor.abi.requests import VERSION_INFO, Request
 from mmsupervisor.core.events import MmiBegan, ReferenceBugMet, RequestServed
-from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.dxe.dxe_launch_world import DxeLaunchWorld
 from mmsupervisor.dxe.pei_launch_world import PeiLaunchWorld
 from mmsupervisor.dxe.phases import Phase

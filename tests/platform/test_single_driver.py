@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmsupervisor import prebuilt
-from mmsupervisor.core.modules import Symbols
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.pi.depex import DepexSyntaxError
 from mmsupervisor.pi.guid import Guid, GuidSyntaxError
 from mmsupervisor.platform.sample import ready_depex

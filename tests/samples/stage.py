@@ -20,7 +20,8 @@ from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import FindingMade, MmiBegan, SystemCallMade, SystemReset
 from mmsupervisor.core.findings import Finding, Place, SystemStopError
 from mmsupervisor.core.mmi import serve_mmi
-from mmsupervisor.core.modules import Module, Symbols
+from mmsupervisor.core.modules import Module
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.machine.save_state import Vendor
 from mmsupervisor.pi.message import HEADER_SIZE
 from mmsupervisor.pi.status import Status

@@ -13,7 +13,7 @@ import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsupervisor.core.modules import Symbols
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.machine.events import EventLog
 from mmsupervisor.pi.container import read_image

@@ -24,6 +24,7 @@ _EXAMPLES = """\b
 Examples:
   mmsup run MyDriver.efi                               does it start, and what does it do?
   mmsup run MyDriver.efi --map MyDriver.map            the same, with names of functions
+  mmsup run MyDriver.efi --map MyDriver.debug          with source lines and call stacks too
   mmsup run MyDriver.efi --policy policy.toml          under your isolation policy
   mmsup run MyDriver.efi --send 12345678-90AB-CDEF-1234-567890ABCDEF 0x0100000000000000
   mmsup run MyDriver.efi --send gMyHandlerGuid @message.bin --until ready-to-lock
@@ -41,7 +42,13 @@ Exit codes: 0 it ran; 10 it broke a rule that is fatal; 11 its entry point retur
 @click.argument("driver", metavar="DRIVER.efi", type=click.Path(path_type=Path))
 @SEND_OPTION
 @POLICY_OPTION
-@click.option("--map", "map_file", metavar="FILE", type=click.Path(path_type=Path), help="Symbols: ld -Map, or ours.")
+@click.option(
+    "--map",
+    "map_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Names and source lines: a linker's map, or an ELF (.debug) or PE file with DWARF.",
+)
 @click.option("--depex", metavar="TEXT", help="Dependency expression; by default it waits for the broker.")
 @click.option("--guid", type=guid_argument, metavar="GUID", help="File GUID; by default made of the name.")
 @click.option("--name", metavar="NAME", help="Name in reports; by default the file's.")
@@ -68,16 +75,16 @@ def command(
     DATA of a message is hexadecimal digits (0x0100 or "01 00"), text:..., or @FILE. A GUID is text or a known name.
     """
     from mmsupervisor.cli.session_work import finish, read_messages, send_all
+    from mmsupervisor.debuginfo.read import read_symbols
     from mmsupervisor.dxe.phases import Phase
     from mmsupervisor.platform.single_driver import describe_driver
-    from mmsupervisor.platform.symbol_map import read_symbol_map
     from mmsupervisor.report.build import describe_input
     from mmsupervisor.report.document import RUN_SCHEMA
     from mmsupervisor.session import boot_driver
 
     options = SessionOptions(**values)
     image = read_file(driver)
-    symbols = None if map_file is None else read_symbol_map(read_file(map_file), str(map_file))
+    symbols = None if map_file is None else read_symbols(read_file(map_file), str(map_file), image=image)
     in_force = read_policy(policy)
     try:
         known = describe_driver(image, str(driver), driver.stem, name=name, guid=guid, depex=depex, symbols=symbols)

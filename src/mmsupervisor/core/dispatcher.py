@@ -11,8 +11,9 @@ from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.events import DriverLoaded, DriverRefused, DriverRemoved, DriverReturned
 from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
 from mmsupervisor.core.image_loader import LoadedImage, load_driver, refuse, unload
-from mmsupervisor.core.modules import BROKER_GUID, Symbols
+from mmsupervisor.core.modules import BROKER_GUID
 from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.machine.events import Hex
 from mmsupervisor.pi.depex import Order, evaluate
 from mmsupervisor.pi.guid import Guid

@@ -20,7 +20,6 @@ from mmsupervisor.core.inputs import CoreInputs, read_inputs
 from mmsupervisor.core.lifecycle import serve_exit_boot_services, serve_ready_to_lock
 from mmsupervisor.core.lockdown import lock_down
 from mmsupervisor.core.mmram import Mmram
-from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.old_inputs import OldCoreInputs, read_old_inputs
 from mmsupervisor.core.one_slot import register_entry
 from mmsupervisor.core.pages import Owner, PageType
@@ -31,6 +30,7 @@ from mmsupervisor.core.ring3 import Ring3
 from mmsupervisor.core.supervisor import CommChannel, Machine, Supervisor
 from mmsupervisor.core.telemetry import end_system
 from mmsupervisor.core.traditional import discover_traditional, mirror_lifecycle
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, BusError
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid

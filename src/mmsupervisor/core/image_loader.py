@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.findings import make_finding
-from mmsupervisor.core.modules import Module, Symbols
+from mmsupervisor.core.modules import Module
 from mmsupervisor.core.pages import Owner, PageType
 from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.machine.memory import Attribute
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid

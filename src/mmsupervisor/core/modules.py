@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from mmsupervisor.core.findings import Place
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 
 BROKER_GUID = known_guid("MmSupervisorRing3Broker")
 """FILE_GUID of the broker, whoever built it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Symbols:
-    """Names within one image.
-
-    Attributes:
-        offsets: Offsets in the image, ascending, in bytes.
-        names: The name at each of them.
-    """
-
-    offsets: tuple[int, ...] = ()
-    names: tuple[str, ...] = ()
-
-    def name_of(self, offset: int) -> str:
-        """Return ``name+0x..`` of the last symbol at or before an offset, or an empty string."""
-        index = bisect_right(self.offsets, offset) - 1
-        if index < 0:
-            return ""
-        distance = offset - self.offsets[index]
-        return self.names[index] if distance == 0 else f"{self.names[index]}+{distance:#x}"
-
-    def offset_of(self, name: str) -> int | None:
-        """Return the offset of a name, or None."""
-        return self.offsets[self.names.index(name)] if name in self.names else None
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from mmsupervisor import prebuilt
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
-from mmsupervisor.core.modules import BROKER_GUID, Symbols
+from mmsupervisor.core.modules import BROKER_GUID
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.ipl.interfaces import CoreImage
 from mmsupervisor.pi.container import Image, read_image
 from mmsupervisor.pi.errors import FormatError, MmSupervisorError

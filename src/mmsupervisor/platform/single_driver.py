@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from mmsupervisor import prebuilt
-from mmsupervisor.core.modules import Symbols
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.pi.depex import encode, encode_after, encode_before, parse_expression
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import Guid

@@ -12,11 +12,11 @@ from mmsupervisor.core.entry import Core, start_core
 from mmsupervisor.core.errors import LaunchError
 from mmsupervisor.core.events import ReferenceBugMet
 from mmsupervisor.core.mmi import serve_mmi
-from mmsupervisor.core.modules import Symbols
 from mmsupervisor.core.one_slot import refuse_without_core
 from mmsupervisor.core.policy_watch import PolicyWatch
 from mmsupervisor.core.relaxations import Relaxations
 from mmsupervisor.core.supervisor import Machine
+from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
 from mmsupervisor.dxe.boot_services import DxeBootServices
 from mmsupervisor.dxe.dxe_launch_world import DxeLaunchWorld

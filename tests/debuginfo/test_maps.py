@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mmsupervisor import prebuilt
+from mmsupervisor.debuginfo.maps import read_symbol_map
 from mmsupervisor.pi.errors import FormatError, LimitError
 from mmsupervisor.pi.limits import Allowance, Limits
-from mmsupervisor.platform.symbol_map import read_symbol_map
 
 PE_MAP = """\
 Archive member included to satisfy reference by file (symbol)
@@ -88,3 +88,62 @@ def test_what_is_no_symbol_file(text: str, offset: int) -> None:
 def test_hostile_numbers_of_symbols_are_bounded() -> None:
     with pytest.raises(LimitError):
         read_symbol_map(PE_MAP.encode(), "x.map", Allowance(Limits(items=3)))
+
+
+MICROSOFT = """\
+ MyDriver
+
+ Timestamp is 00000000 (no timestamp)
+
+ Preferred load address is 0000000180000000
+
+ Start         Length     Name                   Class
+ 0001:00000000 000004ddH .text                   CODE
+
+  Address         Publics by Value              Rva+Base               Lib:Object
+
+ 0000:00000000       __AbsoluteZero             0000000000000000     <absolute>
+ 0001:00000000       _ModuleEntryPoint          0000000180000240 f   StandaloneMmDriverEntryPoint:Entry.obj
+ 0001:00000040       ?Check@@YAHPEAX@Z          0000000180000280 f   MyDriver.obj
+ 0002:00000010       gMyHandlerGuid             0000000180001010     AutoGen.obj
+
+ entry point at        0001:00000000
+
+ Static symbols
+
+ 0001:00000080       LocalHandler               00000001800002c0 f   MyDriver.obj
+"""
+LLD = """\
+             VMA              LMA     Size Align Out     In      Symbol
+             240              240      49b    64 .text
+             240              240       20    16         a.o:(.text._ModuleEntryPoint)
+             240              240       1c     1                 _ModuleEntryPoint
+             260              260       40    16                 MyHandler
+"""
+EDK2_GCC = """\
+Linker script and memory map
+
+                0x0000000000000240                . = PECOFF_HEADER_SIZE
+
+.text           0x0000000000000240      0x500
+ .text._ModuleEntryPoint
+                0x0000000000000240       0x2d obj/cc.ltrans0.ltrans.o
+                0x0000000000000240                _ModuleEntryPoint
+ .text.MyHandler
+                0x0000000000000270       0x51 obj/cc.ltrans0.ltrans.o
+"""
+
+
+def test_map_of_microsofts_linker() -> None:
+    """Absolute numbers are no places; the decoration of C++ names is left out; static functions are known too."""
+    expected = {0x240: "_ModuleEntryPoint", 0x280: "Check", 0x2C0: "LocalHandler", 0x1010: "gMyHandlerGuid"}
+    assert names(MICROSOFT) == expected
+    assert names(MICROSOFT.replace("\n", "\r\n")) == expected
+
+
+def test_map_of_lld() -> None:
+    assert names(LLD) == {0x240: "_ModuleEntryPoint", 0x260: "MyHandler"}
+
+
+def test_map_of_an_edk2_build_with_gcc() -> None:
+    assert names(EDK2_GCC) == {0x240: "_ModuleEntryPoint", 0x270: "MyHandler"}
