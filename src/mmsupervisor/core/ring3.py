@@ -11,7 +11,7 @@ from mmsupervisor.core.gate import SystemCallGate
 from mmsupervisor.core.modules import BROKER_GUID, Module
 from mmsupervisor.core.relaxed_faults import RETURN_TRAP, Frame, RelaxedFaults, Ring3Hooks
 from mmsupervisor.core.supervisor import Supervisor
-from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access
+from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Access, BusError
 from mmsupervisor.processor.interface import (
     BudgetSpent,
     Died,
@@ -153,11 +153,11 @@ class Ring3:
 
     def _called_from(self, fault: Fault, rsp: int) -> Place | None:
         """Return what follows the call that led to an address outside all images, or None if it was no call."""
-        modules, memory = self._supervisor.modules, self._supervisor.memory
-        if fault.rip != fault.address or memory.state(rsp).bank is None:
+        slot = self._read_stack(rsp, 8)
+        if fault.rip != fault.address or not slot:
             return None
-        address = memory.read_u64(rsp)
-        module = modules.find(address)
+        address = int.from_bytes(slot, "little")
+        module = self._supervisor.modules.find(address)
         return module.place(address) if module and self._follows_call(address) else None
 
     def _locate(self, rip: int, rsp: int) -> None:
@@ -185,10 +185,17 @@ class Ring3:
         end = min((rsp | PAGE_MASK) + 1 + PAGE_SIZE, rsp + 8 * _SCANNED_SLOTS)
         if memory.state(end - 1).bank is not memory.state(rsp).bank:
             end = (rsp | PAGE_MASK) + 1
-        for (address,) in struct.iter_unpack("<Q", memory.read(rsp, (end - rsp) & ~7)):
+        for (address,) in struct.iter_unpack("<Q", self._read_stack(rsp, (end - rsp) & ~7)):
             if owner.base < address < owner.base + owner.size and self._follows_call(address):
                 return int(address)
         return 0
+
+    def _read_stack(self, rsp: int, size: int) -> bytes:
+        """Return bytes of the stack, or none where RSP leads to no memory: ring 3 may point it at a device too."""
+        try:
+            return self._supervisor.memory.read(rsp, size)
+        except BusError:
+            return b""
 
     def _follows_call(self, address: int) -> bool:
         code = self._supervisor.memory.read(address - 7, 7)
