@@ -48,6 +48,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "boot": CommandEntry("mmsupervisor.cli.boot", "Boot a firmware image under the supervisor."),
     "send": CommandEntry("mmsupervisor.cli.send", "Boot a firmware image and send one message."),
     "policy": CommandEntry("mmsupervisor.cli.policy", "Show, build, check, measure and compare isolation policies."),
+    "learn": CommandEntry("mmsupervisor.cli.learn", "Write the least policy for what an image's drivers do."),
     "platform": CommandEntry("mmsupervisor.cli.platform", "Write or check a platform file."),
     "doctor": CommandEntry("mmsupervisor.cli.doctor", "Say what works on this computer, and what to change."),
 }

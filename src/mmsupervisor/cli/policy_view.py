@@ -20,7 +20,7 @@ def _bytes(count: int) -> str:
     return f"{count} byte{'s' * (count != 1)}"
 
 
-def _entry(entry: Document) -> str:
+def entry_text(entry: Document) -> str:
     """What an entry names, in few words."""
     access = " | ".join(entry["access"]) or "nothing"
     if "port" in entry:
@@ -51,7 +51,7 @@ def show_lines(document: Document) -> Iterator[str]:
         entries = "1 entry" if root["count"] == 1 else f"{root['count']} entries"
         yield f"{root['type']}: {root['list']} list, {entries}{_said(root)}"
         for entry in root["entries"]:
-            yield f"{_INDENT}{entry['index']:>3}  {_entry(entry)}{_said(entry)}"
+            yield f"{_INDENT}{entry['index']:>3}  {entry_text(entry)}{_said(entry)}"
 
 
 def check_lines(document: Document) -> Iterator[str]:
@@ -153,7 +153,7 @@ def explain_lines(document: Document) -> Iterator[str]:
     entry = decision["entry"]
     if entry is not None:
         place = f" ({entry['place']})" if entry["place"] else ""
-        yield f"{_INDENT}entry {entry['index']}: {_entry(entry)}{place}"
+        yield f"{_INDENT}entry {entry['index']}: {entry_text(entry)}{place}"
         if said := _said({key: document[f"entry_{key}"] for key in _NOTES}):
             yield f"{_INDENT}says:{said}"
     for surprise in decision["surprises"]:
@@ -162,4 +162,4 @@ def explain_lines(document: Document) -> Iterator[str]:
         yield "walk:"
     for step in document["walk"]:
         place = f" ({step['place']})" if step["place"] else ""
-        yield f"{_INDENT}{step['index']:>3}  {_entry(step)}{place}: {step['why']}"
+        yield f"{_INDENT}{step['index']:>3}  {entry_text(step)}{place}: {step['why']}"

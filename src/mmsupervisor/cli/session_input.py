@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,7 +71,7 @@ def data_argument(text: str) -> MessageData:
         raise click.BadParameter(f"{text!r} is neither pairs of hexadecimal digits, text:..., nor @FILE") from error
 
 
-_OPTIONS = (
+_BOOT_OPTIONS = (
     click.option(
         "--until",
         metavar="PHASE",
@@ -101,6 +101,10 @@ _OPTIONS = (
         metavar="N",
         help="Instructions that one entry into ring 3 may take; 200 million if not given.",
     ),
+)
+
+_OPTIONS = (
+    *_BOOT_OPTIONS,
     click.option("--observe", is_flag=True, help="Permit and count what would end the system: all relaxations."),
     click.option(
         "--relax",
@@ -141,7 +145,16 @@ POLICY_OPTION = click.option(
 
 def session_options(command: F) -> F:
     """Add the options that all three commands have."""
-    for option in reversed(_OPTIONS):
+    return _with_options(command, _OPTIONS)
+
+
+def boot_options(command: F) -> F:
+    """Add those of them that say what is booted, on what, and how far."""
+    return _with_options(command, _BOOT_OPTIONS)
+
+
+def _with_options(command: F, options: Iterable[Callable[[F], F]]) -> F:
+    for option in reversed(tuple(options)):
         command = option(command)
     return command
 
@@ -169,10 +182,10 @@ class SessionOptions:
     cpus: int | None
     processor: str
     budget: int | None
-    observe: bool
-    relax: tuple[str, ...]
-    trace: Path | None
-    as_json: bool
+    observe: bool = False
+    relax: tuple[str, ...] = ()
+    trace: Path | None = None
+    as_json: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be together."""
