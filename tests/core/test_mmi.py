@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from mmsupervisor.core.entry import Core
+from mmsupervisor.core.events import MmiEnded
 from mmsupervisor.core.findings import SystemStopError, make_finding
 from mmsupervisor.core.mmi import serve_mmi
 from mmsupervisor.machine.memory import Attribute
@@ -21,6 +22,7 @@ from tests.core.small import (
     REQUEST,
     SOMEBODY,
     bugs,
+    events,
     finding_numbers,
     mailbox,
     message,
@@ -335,17 +337,22 @@ def test_statuses_of_supervisor_handlers_collapse_too(echo: Core, status: int) -
 # At runtime
 
 
-def test_at_runtime_the_supervisor_channel_is_refused_in_the_users_mailbox(echo: Core) -> None:
+def test_at_runtime_the_supervisor_channel_is_refused_and_nobody_sees_it(echo: Core) -> None:
+    """The refusal is kept in a copy of the supervisor's mailbox, and the user's is what is written back."""
     supervisor = echo.supervisor
     seen = register_supervisor(echo)
+    assert send_user(echo, message(SOMEBODY, b"x" * 5)).size == 0x18 + 5
+    ring3(supervisor).calls.clear()
     supervisor.lifecycle.runtime = True
     post(supervisor, supervisor.supervisor, message(OTHER, b"x"))
     serve_mmi(supervisor, "test")
     assert seen == []
     assert mailbox(supervisor, supervisor.supervisor).is_valid == 1, "its owner sees no status"
     user = mailbox(supervisor, supervisor.user)
-    assert (user.is_valid, user.return_status) == (0, Status.ACCESS_DENIED)
+    assert (user.is_valid, user.return_status, user.return_buffer_size) == (0, 0, 0x18 + 5), "as it was"
     assert "communicate.md §13.2" in bugs(supervisor)
+    (ended,) = events(supervisor, MmiEnded)[-1:]
+    assert ended == MmiEnded("EFI_ACCESS_DENIED", 0)
     serve_mmi(supervisor, "a later MMI")
     assert called(echo) == [], "root handlers do not run from then on"
     assert send_user(echo, message(SOMEBODY, b"x")).status == 0

@@ -31,6 +31,12 @@ def test_a_seed_is_a_sequence(seed: int) -> None:
     assert trace(seed) == trace(seed)
 
 
+def test_a_wild_call_may_register_a_handler() -> None:
+    """Seed 2280 does so by chance; what is registered counts as the double's own."""
+    found = run_sequences(range(2280, 2281), STEPS, every=1, warm_up=1)
+    assert found.broken == ()
+
+
 def test_sequences_live_and_die() -> None:
     """The steps are neither all harmless nor all deadly, and they reach what they are for."""
     ends = {True: 0, False: 0}

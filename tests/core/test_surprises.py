@@ -34,7 +34,7 @@ EVENTS: dict[Surprise, str] = {
     ("boot-flow", 14): f"{CORE}/test_dispatcher.py::test_a_failed_driver_is_unloaded_and_what_it_registered_stays",
     ("boot-flow", 15): f"{CORE}/test_mmi.py::test_statuses_of_supervisor_handlers_collapse_too",
     ("communicate", 1): f"{CORE}/test_mmi.py::test_length_zero_never_reaches_a_handler",
-    ("communicate", 2): f"{CORE}/test_mmi.py::test_at_runtime_the_supervisor_channel_is_refused_in_the_users_mailbox",
+    ("communicate", 2): f"{CORE}/test_mmi.py::test_at_runtime_the_supervisor_channel_is_refused_and_nobody_sees_it",
     ("communicate", 3): f"{CORE}/test_mmi.py::test_an_answer_that_is_too_long_is_reported_and_not_copied",
     ("communicate", 4): f"{CORE}/test_mmi.py::test_both_mailboxes_the_user_is_served_and_the_supervisor_waits",
     ("communicate", 6): f"{CORE}/test_requests.py::test_the_room_that_a_fetch_needs",
@@ -101,6 +101,7 @@ SHOWN: dict[Surprise, str] = {
     ("boot-flow", 2): f"{CORE}/test_entry.py::test_the_reserve_hob_wins",
     ("boot-flow", 4): f"{CORE}/test_entry.py::test_comm_buffers_that_are_missing_or_wrong",
     ("boot-flow", 10): f"{SAMPLES}/test_platform.py::test_phases_bring_the_lifecycle_protocols_in_a_devices_order",
+    ("communicate", 12): f"{CORE}/test_asserts.py::test_a_debug_build_stands_still",
     ("communicate", 13): f"{CORE}/test_mmi.py::test_the_whole_external_buffer_is_copied_in_each_time",
     ("developer-considerations", 4): f"{CORE}/test_surprises_seen.py::test_the_driver_judges_the_first_descriptor_only",
     ("developer-considerations", 6): f"{CORE}/test_dispatcher.py::test_a_driver_before_the_broker_is_told",
@@ -160,7 +161,6 @@ DEAD = "about code that never runs"
 
 UNSEEN: dict[Surprise, str] = {
     ("boot-flow", 13): "the core's own LoadedImage keeps the PUSH true whether the freed image's stays or not",
-    ("communicate", 12): "about DEBUG builds: their ASSERTs on malformed messages are not modelled",
     ("developer-considerations", 1): DOCUMENT,
     ("developer-considerations", 3): DOCUMENT,
     ("developer-considerations", 9): "about how a driver was built: its PCD reads leave no trace in its image",

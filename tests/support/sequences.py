@@ -158,7 +158,9 @@ class RandomCore:
             arguments = [0, 6, self._chance.choice((1, 2, 3))]
             self._pages.extend(self._taken(arguments[2]))
             return
-        small.system_call(self.core.supervisor, number, *arguments)
+        result = small.system_call(self.core.supervisor, number, *arguments)
+        if number is CallNumber.SMM_REG_HNDL:
+            self._handles.append(result)
 
     def _taken(self, pages: int) -> list[int]:
         base = small.system_call(self.core.supervisor, CallNumber.SMM_ALOC_PAGE, 0, 6, pages)

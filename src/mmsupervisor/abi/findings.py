@@ -133,6 +133,11 @@ _TABLE = (
         "See the detail; it names the reference's bug where it is one.",
     ),
     FindingKind(
+        "MM-1303", "assertion of a DEBUG build",
+        "An ASSERT of the supervisor failed: a DEBUG build stands still there, a RELEASE build goes on.",
+        "See the rule named; the profile newest-release shows what a RELEASE build does next.",
+    ),
+    FindingKind(
         "MM-2001", "driver refused",
         "A driver's image breaks a load rule, so the dispatcher never starts it.",
         "See the rule named; most are linker settings.",

@@ -87,7 +87,11 @@ class Dispatcher:
                 return False
             if driver.apriori:
                 return True
-        return evaluate(driver.depex, lambda guid: self.sees(driver, guid)).value
+        verdict = evaluate(driver.depex, lambda guid: self.sees(driver, guid))
+        if verdict.misplaced:
+            detail = "BEFORE or AFTER is not the first opcode of its dependency expression"
+            self._supervisor.failed_assert("boot-flow.md §6.2", detail, subject=driver.name)
+        return verdict.value
 
     def sees(self, driver: Driver, guid: Guid) -> bool:
         """Whether a PUSH in a driver's expression is true: of a traditional one by DXE's database too."""
@@ -182,6 +186,8 @@ class Dispatcher:
         except CoreError as error:
             supervisor.log.emit(DriverRefused(driver.name, error.detail, status_name(error.status)))
             refuse(supervisor, driver.name, error)
+            if error.status is Status.SECURITY_VIOLATION:  # the image was loaded, and its pages cannot be protected
+                supervisor.failed_assert("memory.md §5", error.detail, subject=driver.name)
             return None
         module = loaded.module
         module.traditional = driver.traditional

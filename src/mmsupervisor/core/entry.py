@@ -10,6 +10,7 @@ from mmsupervisor.abi.dxe_launch import DispatchResult
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Launch, Profile
 from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.core.calls import SERVICES
+from mmsupervisor.core.comm_buffers import prepare_comm_buffers
 from mmsupervisor.core.discovery import Discovery, cache_drivers, discover, find_policy
 from mmsupervisor.core.dispatcher import Dispatcher
 from mmsupervisor.core.errors import CoreError, LaunchError
@@ -27,7 +28,7 @@ from mmsupervisor.core.policy_watch import PolicyWatch
 from mmsupervisor.core.relaxations import Relaxations
 from mmsupervisor.core.requests import serve_request
 from mmsupervisor.core.ring3 import Ring3
-from mmsupervisor.core.supervisor import CommChannel, Machine, Supervisor
+from mmsupervisor.core.supervisor import Machine, Supervisor
 from mmsupervisor.core.telemetry import end_system
 from mmsupervisor.core.traditional import discover_traditional, mirror_lifecycle
 from mmsupervisor.debuginfo.symbols import Symbols
@@ -115,13 +116,13 @@ def start_core(
         entry = _Entry(supervisor, inputs, symbols_of)
         return entry.run()
     except (FormatError, BusError) as error:
-        raise LaunchError(Status.INVALID_PARAMETER, str(error), smi_set_up=_is_set_up(entry)) from error
+        raise LaunchError(Status.INVALID_PARAMETER, str(error), half_made=_half_made(entry)) from error
     except CoreError as error:
-        raise LaunchError(error.status, error.detail, smi_set_up=_is_set_up(entry)) from error
+        raise LaunchError(error.status, error.detail, half_made=_half_made(entry)) from error
 
 
-def _is_set_up(entry: _Entry | None) -> bool:
-    return entry is not None and entry.smi_set_up
+def _half_made(entry: _Entry | None) -> Supervisor | None:
+    return entry.supervisor if entry is not None and entry.smi_set_up else None
 
 
 def _read_hob_list(machine: Machine, address: int, profile: Profile) -> CoreInputs:
@@ -159,16 +160,16 @@ class _Entry:
     """The steps, each a method; numbers are those of the fact sheet."""
 
     def __init__(self, supervisor: Supervisor, inputs: CoreInputs, symbols_of: Callable[[Guid], Symbols]) -> None:
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         self._inputs = inputs
         self._symbols_of = symbols_of
         self.smi_set_up = False
 
     def _done(self, step: int, what: str) -> None:
-        self._supervisor.log.emit(CoreStep(step, what))
+        self.supervisor.log.emit(CoreStep(step, what))
 
     def run(self) -> Core:
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         ring3 = Ring3(supervisor, SystemCallGate(supervisor, SERVICES))
         supervisor.ring3 = ring3
         self._set_up_guards()
@@ -199,18 +200,18 @@ class _Entry:
         return Core(supervisor, dispatcher, ring3, found, self._inputs)
 
     def _let_traditional_drivers_in(self, found: Discovery) -> None:
-        if discover_traditional(self._supervisor, self._inputs.volumes(), found):
-            mirror_lifecycle(self._supervisor)
+        if discover_traditional(self.supervisor, self._inputs.volumes(), found):
+            mirror_lifecycle(self.supervisor)
 
     def _set_up_guards(self) -> None:
         """Guard the page types that the memory protection HOB names (docs/reference/memory.md §6)."""
         settings = self._inputs.protection_settings()
         if settings is not None and settings.guards & GuardFlags.PAGE_GUARD:
             types = (PageType.RUNTIME_SERVICES_CODE, PageType.RUNTIME_SERVICES_DATA)
-            self._supervisor.pages.guarded_types = frozenset(kind for kind in types if settings.page_types >> kind & 1)
+            self.supervisor.pages.guarded_types = frozenset(kind for kind in types if settings.page_types >> kind & 1)
 
     def _copy_hob_list(self) -> None:
-        supervisor, raw = self._supervisor, self._inputs.raw
+        supervisor, raw = self.supervisor, self._inputs.raw
         pages = pages_for(len(raw))
         kind = PageType.RUNTIME_SERVICES_CODE  # so that lock-down makes the copy read-only
         supervisor.hob_list = supervisor.pages.allocate(pages, kind, Owner.USER, "HOB list copy")
@@ -219,7 +220,7 @@ class _Entry:
         self._done(5, f"HOB list of {len(raw)} bytes copied")
 
     def _set_up_cpus(self) -> None:
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         supervisor.cpus = self._inputs.cpus()
         stacks = supervisor.stacks
         stacks.count = len(supervisor.cpus)
@@ -236,11 +237,11 @@ class _Entry:
         """Let MMIs reach MmEntryPoint; the older generation tells the launcher by the mailbox."""
         self.smi_set_up = True
         if isinstance(self._inputs, OldCoreInputs):
-            self._supervisor.slot = self._inputs.slot
-            register_entry(self._supervisor, self._inputs.slot, found.core_volume)
+            self.supervisor.slot = self._inputs.slot
+            register_entry(self.supervisor, self._inputs.slot, found.core_volume)
 
     def _register_handlers(self, dispatcher: Dispatcher) -> None:
-        supervisor = self._supervisor
+        supervisor = self.supervisor
 
         def serve_dispatch(buffer: int, size: int) -> tuple[int, int]:
             status = dispatcher.dispatch()
@@ -264,30 +265,13 @@ class _Entry:
             register(_EXIT_GUID, supervisor=lambda buffer, size: serve_exit_boot_services(supervisor, buffer, size))
 
     def _prepare_comm_buffers(self) -> None:
-        supervisor, inputs = self._supervisor, self._inputs
-        data = PageType.RUNTIME_SERVICES_DATA
-        other = inputs.supervisor_comm()
-        supervisor.supervisor = CommChannel(other.address, other.status, other.pages)
-        user = inputs.user_comm()
-        supervisor.user = CommChannel(user.address, user.status, user.pages)
-        supervisor.reference_bug(
-            "boot-flow.md §12.3", "the comm buffers' place is judged by an address that is still 0"
-        )
-        for channel, owner, use in (
-            (supervisor.supervisor, Owner.SUPERVISOR, "supervisor comm buffer copy"),
-            (supervisor.user, Owner.USER, "user comm buffer copy"),
-        ):
-            if not 0 < channel.pages <= _LARGEST_HOB_LIST // PAGE_SIZE:
-                raise LaunchError(Status.INVALID_PARAMETER, f"{use}: {channel.pages} pages")
-            channel.internal = supervisor.pages.allocate(channel.pages, data, owner, use)
-            supervisor.memory.fill(channel.internal, channel.size)
-        supervisor.shared_page = supervisor.pages.allocate(1, data, Owner.USER, "supervisor to user data")
-        supervisor.memory.fill(supervisor.shared_page, PAGE_SIZE)
+        prepare_comm_buffers(self.supervisor, self._inputs)
+        other, user = self.supervisor.supervisor, self.supervisor.user
         self._done(12, f"comm buffers of {other.pages} and {user.pages} pages")
 
     def _initialise_policy(self, found: Discovery) -> None:
         """Find, copy and check the policy. Whatever goes wrong, the core goes on (§4.3 step 6)."""
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         volume = found.core_volume
         if volume is None and supervisor.slot is not None:
             supervisor.reference_bug("dxe-launch.md §8.8", "the core's volume has no HOB: BFV 0, drivers in it unseen")
@@ -296,11 +280,12 @@ class _Entry:
         if problem:
             supervisor.reference_bug("boot-flow.md §12.5", f"policy: {problem}; the boot goes on")
             supervisor.report(make_finding("MM-2006", problem, subject="isolation policy", rule="boot-flow.md §4.3"))
+            supervisor.failed_assert("boot-flow.md §4.3 step 6", f"policy: {problem}", subject="isolation policy")
         self._done(15, "isolation policy " + ("in force" if supervisor.policy else "missing"))
 
     def _adopt_policy(self, blob: bytes) -> str:
         """Put a policy into force and return what is wrong with it, or an empty string."""
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         try:
             policy = supervisor.policy_watch.named(read_blob_as_runtime(blob))
         except FormatError as error:

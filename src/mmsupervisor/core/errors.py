@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.status import Status, status_name
+
+if TYPE_CHECKING:
+    from mmsupervisor.core.supervisor import Supervisor
 
 
 class CoreError(MmSupervisorError):
@@ -57,10 +62,10 @@ class LaunchError(CoreError):
     """The core's entry point returned an error: it has not become operational.
 
     Attributes:
-        smi_set_up: Whether its SMI handlers were in place by then, so that MMIs reach it all the same.
+        half_made: What was made of it where its SMI handlers were in place by then, so that MMIs reach it; else None.
     """
 
-    def __init__(self, status: Status, detail: str, *, smi_set_up: bool = False) -> None:
-        """Record status, cause and how far it came."""
-        self.smi_set_up = smi_set_up
+    def __init__(self, status: Status, detail: str, *, half_made: Supervisor | None = None) -> None:
+        """Record status, cause and what was made."""
+        self.half_made = half_made
         super().__init__(status, detail)

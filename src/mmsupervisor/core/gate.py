@@ -17,9 +17,9 @@ from mmsupervisor.abi.system_calls import (
 )
 from mmsupervisor.core.errors import CoreError, PolicyDeniedError, Ring0FaultError
 from mmsupervisor.core.events import SystemCallMade
-from mmsupervisor.core.findings import Finding, make_finding
+from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
 from mmsupervisor.core.ownership import is_user_range
-from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.core.supervisor import STANDS_STILL, Supervisor
 from mmsupervisor.machine.events import Hex
 from mmsupervisor.machine.memory import Attribute, BusError
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
@@ -59,7 +59,7 @@ class SystemCallGate:
             result = self._services[call.number](self._supervisor, *call.arguments) & _MASK64
         except CoreError as error:
             self._emit(declaration, call, None)
-            raise self._supervisor.die(self._fatal(declaration, call, error)) from error
+            raise self._end(self._fatal(declaration, call, error)) from error
         self._emit(declaration, call, result)
         return result
 
@@ -116,6 +116,14 @@ class SystemCallGate:
         place = self._supervisor.place
         return make_finding("MM-1302", detail, place=place, rule=error.rule, vector=error.vector, address=error.address)
 
+    def _end(self, finding: Finding) -> SystemStopError:
+        """Die of a call that is refused: by an ASSERT in a DEBUG build, else by a breakpoint (telemetry.md §5.1, §7).
+
+        A fault of ring 0 itself is no ASSERT.
+        """
+        stands_still = self._supervisor.profile.debug and finding.vector is None
+        return self._supervisor.die(finding, STANDS_STILL if stands_still else "warm")
+
     def _unserved(self, call: SystemCall, declaration: SystemCallDeclaration | None) -> Exception:
         place = self._supervisor.place
         if declaration is None:
@@ -129,7 +137,7 @@ class SystemCallGate:
         arguments = tuple(Hex(value) for value in call.arguments)
         self._supervisor.log.emit(SystemCallMade(name, arguments, "", None))
         rule = f"{source}: {status_name(status)} is fatal"
-        return self._supervisor.die(make_finding("MM-1003", detail, place=place, rule=rule, status=status))
+        return self._end(make_finding("MM-1003", detail, place=place, rule=rule, status=status))
 
     def _emit(self, declaration: SystemCallDeclaration, call: SystemCall, result: int | None) -> None:
         guid = ""

@@ -58,7 +58,9 @@ def _open_special(supervisor: Supervisor, inputs: CoreInputs) -> None:
         raise supervisor.die(finding, "cold") from error
     for region in special:
         if region.start & PAGE_MASK:
-            supervisor.reference_bug("memory.md surprise 9", f"MMIO at {region.start:#x} is not rounded down")
+            detail = f"MMIO at {region.start:#x} is not rounded down"
+            supervisor.failed_assert("memory.md surprise 9", detail)
+            supervisor.reference_bug("memory.md surprise 9", detail)
         wanted = UnblockParameters.make(region.start, pages_for(region.size), CORE_GUID)
         _request(supervisor, wanted, "MMIO resource descriptor HOB")
 
@@ -90,6 +92,7 @@ def _request(supervisor: Supervisor, wanted: UnblockParameters, what: str) -> bo
         supervisor.report(
             make_finding("MM-2007", f"{what}: {error.detail}", subject=what, rule="unblock.md §5", status=error.status)
         )
+        supervisor.failed_assert("unblock.md §3", f"{what}: {error.detail}", subject=what)
         return False
     return True
 
@@ -99,6 +102,8 @@ def _open_protected(supervisor: Supervisor, region: ProtectedRegion) -> bool:
     subject = f"protected region at {region.address:#x}"
     if region.type != ProtectedRegionType.IOMMU:
         detail = f"its type {region.type} is not supported, and all later ones are skipped"
+        if region.type not in tuple(ProtectedRegionType):
+            supervisor.failed_assert("isolation-policy.md §14", detail, subject=subject)
         supervisor.report(make_finding("MM-2007", detail, subject=subject, rule="isolation-policy.md §14"))
         return False
     size = region.pages * PAGE_SIZE

@@ -20,7 +20,7 @@ from mmsupervisor.core.supervisor import CommChannel, Supervisor
 from mmsupervisor.machine.memory import PAGE_MASK, Attribute, BusError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
-from mmsupervisor.pi.status import Status, status_name
+from mmsupervisor.pi.status import ERROR_BIT, Status, status_name
 
 _READY_TO_BOOT_GUID = known_guid("gEfiEventReadyToBootGuid")
 _PAGE_FAULT = 14
@@ -49,8 +49,11 @@ class MalformedMessageError(CoreError):
 def _require_present(supervisor: Supervisor, address: int, size: int) -> None:
     """Die where ring 0 itself would take a page fault: its own channel is not mapped any more.
 
-    A buffer update that fails half way leaves the mailboxes' addresses as they were (communicate.md §6.4).
+    A buffer update that fails half way leaves the mailboxes' addresses as they were (communicate.md §6.4). Before the
+    lock-down everything is present.
     """
+    if not supervisor.lifecycle.initialised:
+        return
     start = address & ~PAGE_MASK
     for piece in supervisor.memory.slice(start, address + size - start):
         if piece.value.attributes & Attribute.RP:
@@ -100,6 +103,14 @@ def _call_user(supervisor: Supervisor, handler: MmiHandler, buffer: int, size_po
     return supervisor.ring3.call(supervisor.jumps.central, arguments, 0, target=handler.routine)
 
 
+def _judged(supervisor: Supervisor, handler: MmiHandler, status: int) -> int:
+    """Return a handler's status; an error that is none of those with a meaning is an ASSERT (boot-flow.md §10.2)."""
+    if status & ERROR_BIT and status != Status.INTERRUPT_PENDING:
+        detail = f"the handler of {handler.label} returned {status_name(status)}"
+        supervisor.failed_assert("boot-flow.md §10.2", detail, subject="MMI dispatch")
+    return status
+
+
 def _call_with_message(supervisor: Supervisor, handler: MmiHandler, message: InternalMessage) -> int:
     """Call a handler with the copy of a message in MMRAM; a relaxation gives traditional ones the original."""
     module = supervisor.modules.find(handler.routine)
@@ -130,7 +141,11 @@ def _call_outside(supervisor: Supervisor, handler: MmiHandler, message: Internal
 
 def run_root_handlers(supervisor: Supervisor) -> int:
     """Call the root handlers of ring 3 and return their combined status."""
-    return supervisor.handlers.manage(None, user=True, call=lambda handler: _call_user(supervisor, handler, 0, 0))
+
+    def call(handler: MmiHandler) -> int:
+        return _judged(supervisor, handler, _call_user(supervisor, handler, 0, 0))
+
+    return supervisor.handlers.manage(None, user=True, call=call)
 
 
 def dispatch_to_user(supervisor: Supervisor, source: str, message: InternalMessage) -> tuple[int, int]:
@@ -150,7 +165,7 @@ def dispatch_to_user(supervisor: Supervisor, source: str, message: InternalMessa
     result = supervisor.handlers.manage(
         message.guid,
         user=_owner(supervisor, buffer, message.payload),
-        call=lambda handler: _call_with_message(supervisor, handler, message),
+        call=lambda handler: _judged(supervisor, handler, _call_with_message(supervisor, handler, message)),
     )
     size = memory.read_u64(supervisor.shared_page) + message.header
     if size >= _LIMIT:
@@ -169,7 +184,7 @@ def dispatch_to_supervisor(supervisor: Supervisor, source: str, message: Interna
         if handler.supervisor is None:  # never: manage() calls the handlers of one owner only
             return Status.NOT_FOUND
         status, size = handler.supervisor(buffer, size)
-        return status
+        return _judged(supervisor, handler, status)
 
     owner = _owner(supervisor, buffer, message.payload)
     result = supervisor.handlers.manage(message.guid, user=owner, call=call)
@@ -181,7 +196,9 @@ def copy_back(supervisor: Supervisor, channel: CommChannel, total: int) -> None:
     if total <= channel.size:
         write_outside(supervisor, channel.external, supervisor.memory.read(channel.internal, total))
     else:
-        supervisor.reference_bug("communicate.md §13.3", f"a size of {total:#x} is reported, and nothing is copied")
+        detail = f"a size of {total:#x} is reported, and nothing is copied"
+        supervisor.failed_assert("communicate.md §3.1", detail)
+        supervisor.reference_bug("communicate.md §13.3", detail)
 
 
 def mailbox_status(result: int) -> Status:

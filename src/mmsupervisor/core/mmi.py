@@ -38,6 +38,9 @@ _V3_GUID = known_guid("gEfiMmCommunicateHeaderV3Guid")
 
 
 def _read_mailbox(supervisor: Supervisor, channel: CommChannel) -> CommBufferStatus:
+    """Read a channel's mailbox; a core whose entry point failed may not know of it, and takes it for empty."""
+    if channel.status == 0:
+        return CommBufferStatus()
     return CommBufferStatus.parse(Reader(read_outside(supervisor, channel.status, CommBufferStatus.SIZE), "mailbox"))
 
 
@@ -96,6 +99,7 @@ def _answer_malformed(
     supervisor: Supervisor, mailbox: CommBufferStatus, error: CoreError, source: str
 ) -> CommBufferStatus:
     report_malformed(supervisor, error, source, "communicate.md §3.1")
+    supervisor.failed_assert("communicate.md §3.1", error.detail, subject="message")
     return replace(mailbox, is_valid=0, return_status=int(error.status), return_buffer_size=0)
 
 
@@ -136,18 +140,30 @@ def _serve_status_blocks(supervisor: Supervisor, source: str) -> None:
     """Serve one channel of today's generation: each has its own status block, and the user's goes first."""
     user = _read_mailbox(supervisor, supervisor.user)
     other = _read_mailbox(supervisor, supervisor.supervisor)
-    if other.is_valid and not user.is_valid and not _is_refused(supervisor):
-        answer = _serve_supervisor(supervisor, source, other)
-        mailbox = supervisor.supervisor.status
+    if other.is_valid and not user.is_valid and _is_refused(supervisor):
+        answer, channel = _refuse_supervisor(supervisor, source, user), supervisor.user
+        ended = MmiEnded(status_name(Status.ACCESS_DENIED), 0)
     else:
-        answer = _serve_user_mailbox(supervisor, source, user, other)
-        mailbox = supervisor.user.status
-    write_outside(supervisor, mailbox, answer.pack())
-    supervisor.log.emit(MmiEnded(status_name(answer.return_status), answer.return_buffer_size))
+        if other.is_valid and not user.is_valid:
+            answer, channel = _serve_supervisor(supervisor, source, other), supervisor.supervisor
+        else:
+            answer, channel = _serve_user_mailbox(supervisor, source, user, other), supervisor.user
+        ended = MmiEnded(status_name(answer.return_status), answer.return_buffer_size)
+    if channel.status:
+        write_outside(supervisor, channel.status, answer.pack())
+    supervisor.log.emit(ended)
 
 
 def _is_refused(supervisor: Supervisor) -> bool:
     return supervisor.lifecycle.runtime and supervisor.profile.closes_supervisor_channel
+
+
+def _refuse_supervisor(supervisor: Supervisor, source: str, user: CommBufferStatus) -> CommBufferStatus:
+    """Refuse a message of the supervisor channel: the refusal is written nowhere, the user's mailbox as it was."""
+    supervisor.log.emit(MmiBegan(source, "refused", "", 0))
+    supervisor.failed_assert("communicate.md §13.2", "a message on the supervisor channel after ExitBootServices")
+    supervisor.reference_bug("communicate.md §13.2", "the refusal takes the path of the user's mailbox: nobody sees it")
+    return user
 
 
 def _serve_user_mailbox(
@@ -158,10 +174,6 @@ def _serve_user_mailbox(
         if other.is_valid:
             supervisor.reference_bug("communicate.md §13.4", "both mailboxes are valid; the supervisor's waits")
         return _serve_user(supervisor, source, user)
-    if other.is_valid:
-        supervisor.log.emit(MmiBegan(source, "refused", "", 0))
-        supervisor.reference_bug("communicate.md §13.2", "the refusal goes to the user's mailbox")
-        return replace(user, return_status=int(Status.ACCESS_DENIED), return_buffer_size=0)
     supervisor.log.emit(MmiBegan(source, "none", "", 0))
     run_root_handlers(supervisor)
     return user

@@ -13,7 +13,7 @@ from mmsupervisor.abi.dxe_launch import CorePrivateData
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
 from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.events import FindingMade, ReferenceBugMet
-from mmsupervisor.core.findings import Finding, Place, SystemStopError
+from mmsupervisor.core.findings import Finding, Place, SystemStopError, make_finding
 from mmsupervisor.core.handlers import HandlerDatabase, MmiHandler
 from mmsupervisor.core.mmram import Mmram
 from mmsupervisor.core.modules import ModuleList
@@ -29,6 +29,9 @@ from mmsupervisor.machine.save_state import Vendor
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.policy.compiled import CompiledPolicy
 from mmsupervisor.processor.interface import Processor
+
+STANDS_STILL = "none"
+"""The reset that follows a failed ASSERT of a DEBUG build: there is none."""
 
 
 class Ring3Caller(Protocol):
@@ -374,7 +377,7 @@ class Supervisor:
 
         Args:
             finding: Why.
-            how: The reset that follows, ``warm`` or ``cold``.
+            how: The reset that follows, ``warm``, ``cold`` or :data:`STANDS_STILL`.
         """
         self.findings.append(finding)
         self._emit(finding, fatal=not self.removable)
@@ -385,6 +388,20 @@ class Supervisor:
             self.stopped_cpu = self.current_cpu
             self.reset = how
         return SystemStopError(finding)
+
+    def failed_assert(self, rule: str, detail: str, *, subject: str = "supervisor") -> None:
+        """Judge an ASSERT of the reference that fails: a RELEASE build goes on.
+
+        Args:
+            rule: The fact sheet that names the ASSERT.
+            detail: What failed.
+            subject: What it is about.
+
+        Raises:
+            SystemStopError: in a DEBUG build, which stands still: no report, no reset.
+        """
+        if self.profile.debug:
+            raise self.die(make_finding("MM-1303", detail, subject=subject, rule=f"{rule}: ASSERT"), STANDS_STILL)
 
     def _emit(self, finding: Finding, *, fatal: bool) -> None:
         where = str(finding.place) if finding.place else finding.subject

@@ -8,7 +8,7 @@ from typing import ClassVar
 from mmsupervisor.abi.telemetry import TelemetryRecord
 from mmsupervisor.core.events import SystemReset
 from mmsupervisor.core.findings import Finding, SystemStopError
-from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.core.supervisor import STANDS_STILL, Supervisor
 from mmsupervisor.machine.events import Event, Hex
 from mmsupervisor.pi.guid import ZERO_GUID
 from mmsupervisor.pi.guid_names import known_guid
@@ -60,8 +60,9 @@ def make_record(supervisor: Supervisor, finding: Finding) -> TelemetryRecord | N
 
 
 def end_system(supervisor: Supervisor, finding: Finding) -> None:
-    """Report a fatal finding to ring 3, then reset."""
-    _deliver_report(supervisor, finding)
+    """Report a fatal finding to ring 3, then reset. What stands still does neither."""
+    if supervisor.reset != STANDS_STILL:
+        _deliver_report(supervisor, finding)
     supervisor.log.emit(SystemReset(supervisor.reset, finding.kind.number))
 
 

@@ -121,8 +121,16 @@ class UnblockedList:
             raise CoreError(Status.INVALID_PARAMETER, "the identifier of the requester is all zero")
         if supervisor.mmram.contains(wanted.start, wanted.size):
             raise CoreError(Status.SECURITY_VIOLATION, f"{wanted.start:#x} lies in MMRAM")
-        known = self._compare(wanted)
-        if known is not None:
+        try:
+            return self._open_where_free(wanted)
+        except CoreError as error:
+            supervisor.failed_assert("unblock.md §5 rule 11", error.detail, subject="unblocked memory")
+            raise
+
+    def _open_where_free(self, wanted: UnblockParameters) -> str:
+        """Apply the rules whose failure is an ASSERT too, and open the region."""
+        supervisor = self._supervisor
+        if self._compare(wanted) is not None:
             return "already open, identical"
         attributes = range_attributes(supervisor.memory, wanted.start, wanted.size)
         if attributes & Attribute.RO or not attributes & Attribute.RP:

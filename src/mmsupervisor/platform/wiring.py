@@ -15,7 +15,7 @@ from mmsupervisor.core.mmi import serve_mmi
 from mmsupervisor.core.one_slot import refuse_without_core
 from mmsupervisor.core.policy_watch import PolicyWatch
 from mmsupervisor.core.relaxations import Relaxations
-from mmsupervisor.core.supervisor import Machine
+from mmsupervisor.core.supervisor import Machine, Supervisor
 from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
 from mmsupervisor.dxe.boot_services import DxeBootServices
@@ -367,9 +367,16 @@ class Platform:
         if self.core is not None:
             self._write_save_states(trap)
             serve_mmi(self.core.supervisor, source)
-        elif isinstance(self.world, DxeLaunchWorld) and self.core_failure and self.core_failure.smi_set_up:
-            refuse_without_core(self.machine.memory, self.world.launcher.mailbox.address)
+        elif self.core_failure is not None and self.core_failure.half_made is not None:
+            self._serve_half_made(self.core_failure.half_made, source)
         return Status.SUCCESS
+
+    def _serve_half_made(self, supervisor: Supervisor, source: str) -> None:
+        """Serve an MMI by a core whose entry point failed after its SMI set-up, as far as it came."""
+        if isinstance(self.world, DxeLaunchWorld):
+            refuse_without_core(self.machine.memory, self.world.launcher.mailbox.address)
+        else:
+            serve_mmi(supervisor, source)
 
     def close(self) -> None:
         """Give up all resources."""
