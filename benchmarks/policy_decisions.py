@@ -39,12 +39,12 @@ def timed(what: str, run: Callable[[], T], per: int = 1) -> T:
     return result
 
 
-def large_policy(entries: int) -> Policy:
-    """Ports and MSRs by halves, without overlap, in no order."""
+def large_policy(entries: int, shift: int = 0) -> Policy:
+    """Ports and MSRs by halves, without overlap, in no order; with a shift, next to where they would be."""
     random = Random(1)
     half = entries // 2
-    ports = [IoEntry(number * 6, 1 + number % 5, 1 + number % 3) for number in range(half)]
-    msrs = [MsrEntry(number * 16, 1 + number % 15, 3) for number in range(entries - half)]
+    ports = [IoEntry(number * 6 + shift, 1 + number % 5, 1 + number % 3) for number in range(half)]
+    msrs = [MsrEntry(number * 16 + shift, 1 + number % 15, 3) for number in range(entries - half)]
     random.shuffle(ports)
     random.shuffle(msrs)
     return assemble(
@@ -68,6 +68,7 @@ def main() -> int:
     timed("read XML as the reference and build", lambda: reference_build(xml))
     timed("both levels, for AMD", lambda: judge(policy, Vendor.AMD))
     timed("compare with the default policy", lambda: compare(policy, default_policy()))
+    timed("compare with another as large", lambda: compare(policy, large_policy(entries, shift=2)))
     compiled = CompiledPolicy(policy)
     timed("compile one width and access", lambda: compiled.io(0, 2, 1))
     timed("compile MSRs", lambda: compiled.msr(0, 1))

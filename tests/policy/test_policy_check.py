@@ -263,6 +263,20 @@ def test_the_fast_pair_search_finds_what_the_slow_one_finds():
     assert len(outcomes) > 20
 
 
+def test_the_first_violation_of_ten_thousand_entries():
+    """The reference takes the entries in order, and for each the earlier ones: the pair with the first later one wins."""
+    random = Random(7)
+    for planted in ([(9_998, 3)], [(9_000, 8_999), (7_000, 6_000), (7_001, 0)], [(5_000, 4_000), (5_000, 200)]):
+        starts = random.sample(range(0, 0x10000, 4), 10_000)
+        entries = [IoEntry(start, random.choice((1, 2, 4)), random.choice((1, 2, 3))) for start in starts]
+        for later, earlier in planted:
+            entries[later] = replace(entries[earlier], length_or_width=1)
+        violation = security_policy_check(policy_of(*entries))
+        assert violation is not None
+        slow = next(i for i, j in sorted(planted) if slow_partner(entries, i) is not None)
+        assert (violation.entry, violation.other) == (slow, slow_partner(entries, slow))
+
+
 def test_a_root_refuses_entries_of_another_type():
     with pytest.raises(PolicyModelError, match="IO root cannot hold a MSR"):
         PolicyRoot(RootType.IO, DENY, (MsrEntry(1, 1, 1),))

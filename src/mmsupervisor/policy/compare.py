@@ -62,6 +62,8 @@ def compare(a: Policy, b: Policy) -> tuple[AccessChange, ...]:
         a: The first policy.
         b: The second one.
     """
+    if a == b:
+        return ()
     gates = CompiledPolicy(a), CompiledPolicy(b)
     return (
         *_ports(gates),
@@ -95,12 +97,15 @@ def _differences(one: Steps[Decision | None], two: Steps[Decision | None]) -> It
     """First, last and decisions of each stretch on which the answers differ and come from the same entries."""
     pairs: dict[object, _Pair] = {}
 
-    def combine(values: _Pair) -> _Pair:
-        key = tuple((_allowed(value), value.index if value else None) for value in values)
-        return pairs.setdefault(key, values)
+    def combine(values: _Pair) -> _Pair | None:
+        a, b = values
+        allowed = _allowed(a), _allowed(b)
+        if allowed[0] == allowed[1]:
+            return None
+        return pairs.setdefault((allowed, a and a.index, b and b.index), values)
 
     for first, end, pair in overlay([one, two], combine).runs():
-        if _allowed(pair[0]) != _allowed(pair[1]):
+        if pair is not None:
             yield first, end - 1, pair
 
 

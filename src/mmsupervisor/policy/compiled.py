@@ -152,6 +152,7 @@ class CompiledPolicy:
 
 def _compile_io(policy: Policy, size: int, mask: int) -> _Table:
     """The table of one width and mask; its points are the ports at which such an access may start."""
+    mask = int(mask)  # tested against every entry: an integer is much quicker than a flag
     limit = PORTS - size + 1
     root = policy.first_root(RootType.IO)
     if root is None:
@@ -173,6 +174,7 @@ def _compile_io(policy: Policy, size: int, mask: int) -> _Table:
 
 
 def _compile_msr(policy: Policy, mask: int) -> _Table:
+    mask = int(mask)
     root = policy.first_root(RootType.MSR)
     if root is None:
         return Steps([0], [no_root(RootType.MSR)], MSRS)

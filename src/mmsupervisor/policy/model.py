@@ -42,6 +42,8 @@ class Attribute(IntFlag):
     COND_WRITE = 0x20
 
 
+_STRICT_WIDTH = int(Attribute.STRICT_WIDTH)  # an integer is tested much quicker than a flag
+
 KNOWN_ATTRIBUTES = 0x3F
 """Every attribute bit that has a name."""
 
@@ -142,7 +144,7 @@ class IoEntry:
     @property
     def is_strict(self) -> bool:
         """Whether only an access of exactly this address and width matches."""
-        return bool(self.attributes & Attribute.STRICT_WIDTH)
+        return bool(self.attributes & _STRICT_WIDTH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,15 +71,17 @@ def overlay(layers: Sequence[Steps[Any]], combine: Callable[[tuple[Any, ...]], T
         layers: At least one.
         combine: Makes a value of the layers' values; called once for each stretch on which all are constant.
     """
-    points = sorted({start for layer in layers for start in layer.starts})
-    at = [0] * len(layers)
+    changes = sorted((start, number) for number, layer in enumerate(layers) for start in layer.starts)
+    following = [iter(layer.values) for layer in layers]
+    current: list[Any] = [None] * len(layers)
     starts: list[int] = []
     values: list[T] = []
-    for point in points:
-        for number, layer in enumerate(layers):
-            if at[number] + 1 < len(layer.starts) and layer.starts[at[number] + 1] == point:
-                at[number] += 1
-        value = combine(tuple(layer.values[index] for layer, index in zip(layers, at, strict=True)))
+    last = len(changes) - 1
+    for index, (point, number) in enumerate(changes):
+        current[number] = next(following[number])
+        if index < last and changes[index + 1][0] == point:
+            continue
+        value = combine(tuple(current))
         if not values or values[-1] is not value:
             starts.append(point)
             values.append(value)
