@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmsupervisor.cli.exit_codes import ExitCode
+from mmsupervisor.pi.container import read_image_file
+from mmsupervisor.pi.volume import FileType, files
 from mmsupervisor.policy.blob import write_blob
 from mmsupervisor.policy.defaults import default_policy
 from tests.cli.sessions import ECHO, ECHO_ME, OFFENDER, STATUS, offence, run, write_image
@@ -77,7 +79,9 @@ def test_firmware_without_the_core_fails_to_launch(ovmf: Ovmf) -> None:
     done = run("boot", ovmf.path("OVMF_CODE_4M.secboot.fd"), "--json")
     assert done.code == ExitCode.LAUNCH_FAILED
     assert done.document["outcome"] == "launch failed"
-    assert [finding["number"] for finding in done.document["findings"]] == ["MM-2009"] + 7 * ["MM-2011"]
+    drivers = len(list(files(read_image_file(ovmf.path("OVMF_CODE_4M.secboot.fd")), FileType.MM)))
+    assert drivers >= 7
+    assert [finding["number"] for finding in done.document["findings"]] == ["MM-2009"] + drivers * ["MM-2011"]
     assert done.document["phases"] == []
 
 

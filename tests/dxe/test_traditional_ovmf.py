@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,9 @@ from mmsupervisor.dxe.traditional.services import Support
 from mmsupervisor.machine.memory import Attribute
 from mmsupervisor.pi.mmst import MMST
 from mmsupervisor.pi.status import Status
+from mmsupervisor.platform.description import DeviceFacts, PlatformDescription
 from mmsupervisor.session import DriverReport, Session, boot
-from tests.support.observed import CODE, VARIABLES, flash_platform, observe
+from tests.support.observed import CODE, VARIABLES, flash_platform, observe, settled_store
 from tests.support.ovmf import Ovmf
 
 LOCK = ["gEfiMmEndOfDxeProtocolGuid", "gEfiMmReadyToLockProtocolGuid"]
@@ -123,13 +125,18 @@ def test_uses_of_relaxations_name_driver_and_offset(observed: Session) -> None:
     assert all(use.place.offset is not None and use.count >= 1 for use in uses)
 
 
-def test_the_flash_is_as_it_was(ovmf: Ovmf) -> None:
+def test_the_flash_is_as_it_was(ovmf: Ovmf, tmp_path: Path) -> None:
     """A checksum or a base address that were wrong would make the real drivers format the store or its work space."""
-    with observe(ovmf) as session:
+    before = settled_store(ovmf)
+    assert before == ovmf.path(VARIABLES).read_bytes() or not ovmf.known_release(CODE)
+    store = tmp_path / "vars.fd"
+    store.write_bytes(before)
+    description = PlatformDescription(devices=DeviceFacts(flash_variables=store))
+    with boot(ovmf.path(CODE), description=description, observe=True, until=Phase.READY_TO_BOOT) as session:
         assert session.devices.variables is not None
-        assert session.devices.variables.content == ovmf.path(VARIABLES).read_bytes()
+        assert session.devices.variables.content == before
         session.variables.set("Ours", "7B7B1C53-0B4B-46B4-8A3F-2C3E4A3F1D20", b"x")
-        assert session.devices.variables.content != ovmf.path(VARIABLES).read_bytes()
+        assert session.devices.variables.content != before
 
 
 def test_cpu_hotplug_waits_for_what_the_supervisor_itself_is(observed: Session) -> None:

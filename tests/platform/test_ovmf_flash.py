@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,9 @@ from mmsupervisor.clients.variables import Variables
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.platform.description import DeviceFacts, PlatformDescription
 from mmsupervisor.session import Session, boot
+from tests.support.observed import CODE, VARIABLES, settled_store
 from tests.support.ovmf import Ovmf
 
-CODE, VARIABLES = "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"
 OWNER = "6f6d6d73-7570-4c61-8e11-0123456789ab"
 STACK = {"FvbServicesSmm", "SmmFaultTolerantWriteDxe", "VariableSmm"}
 
@@ -24,7 +23,7 @@ STACK = {"FvbServicesSmm", "SmmFaultTolerantWriteDxe", "VariableSmm"}
 @pytest.fixture
 def store(ovmf: Ovmf, tmp_path: Path) -> Path:
     path = tmp_path / "vars.fd"
-    shutil.copyfile(ovmf.path(VARIABLES), path)
+    path.write_bytes(settled_store(ovmf))
     return path
 
 
@@ -40,6 +39,13 @@ def read_by_another(store: Path) -> dict[tuple[str, str], bytes]:
     """Name and GUID to data, as the package virt-firmware reads the file."""
     found = edk2.Edk2VarStore(str(store)).get_varlist()
     return {(str(item.name), str(item.guid).lower()): bytes(item.data) for item in found.values()}
+
+
+def test_a_first_boot_adds_to_the_store_and_changes_nothing_in_it(ovmf: Ovmf, store: Path) -> None:
+    shipped, settled = ovmf.path(VARIABLES).read_bytes(), store.read_bytes()
+    assert len(settled) == len(shipped)
+    assert all(new == old or old == 0xFF for old, new in zip(shipped, settled, strict=True))
+    assert read_by_another(ovmf.path(VARIABLES)).items() <= read_by_another(store).items()
 
 
 def test_variables_of_the_store_are_those_that_another_reader_finds(ovmf: Ovmf, store: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.platform.description import DeviceFacts, PlatformDescription
 from mmsupervisor.session import Session, boot
@@ -18,3 +20,14 @@ def flash_platform(ovmf: Ovmf, variables: str = VARIABLES) -> PlatformDescriptio
 def observe(ovmf: Ovmf, until: Phase = Phase.READY_TO_BOOT, variables: str = VARIABLES) -> Session:
     """Boot the image with its traditional drivers."""
     return boot(ovmf.path(CODE), description=flash_platform(ovmf, variables), observe=True, until=until)
+
+
+@cache
+def settled_store(ovmf: Ovmf) -> bytes:
+    """The variable store after a first boot.
+
+    Releases from 2025.11 on ship one that holds keys alone, and OVMF's drivers add the variables that they always keep.
+    """
+    with observe(ovmf) as session:
+        assert session.devices.variables is not None
+        return session.devices.variables.content
