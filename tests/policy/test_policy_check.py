@@ -264,7 +264,7 @@ def test_the_fast_pair_search_finds_what_the_slow_one_finds():
 
 
 def test_the_first_violation_of_ten_thousand_entries():
-    """The reference takes the entries in order, and for each the earlier ones: the pair with the first later one wins."""
+    """The reference takes the entries in order, and for each the earlier ones: the first pair that it meets wins."""
     random = Random(7)
     for planted in ([(9_998, 3)], [(9_000, 8_999), (7_000, 6_000), (7_001, 0)], [(5_000, 4_000), (5_000, 200)]):
         starts = random.sample(range(0, 0x10000, 4), 10_000)

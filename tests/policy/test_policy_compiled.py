@@ -1,77 +1,34 @@
 """Compiled decisions are the plain ones: everywhere, and the comparison notices when they are not.
 
-The plain walk compares an address with constants that come from the descriptors, so between two neighbouring constants
-its answer cannot change. Comparing at every constant and at its neighbours therefore compares at every address; a full
-sweep over all ports of one policy shows that the argument holds.
+:mod:`tests.policy.decisions` says at which addresses they are compared; a full sweep over all ports of one policy shows
+that its argument holds.
 """
 
 from random import Random
 
 import pytest
 
-from mmsupervisor.pi.status import Status
 from mmsupervisor.policy.blob import assemble, read_blob_as_runtime
 from mmsupervisor.policy.compiled import CompiledPolicy
 from mmsupervisor.policy.decide import decide_instruction, decide_io, decide_msr
 from mmsupervisor.policy.decision import Decision
 from mmsupervisor.policy.defaults import default_policy
-from mmsupervisor.policy.model import AccessAttr, IoEntry, MsrEntry, Policy, PolicyBoundsError, PolicyRoot, RootType
+from mmsupervisor.policy.model import AccessAttr, IoEntry, Policy, PolicyRoot, RootType
 from mmsupervisor.policy.save_state import IoTrap, IoType, decide_save_state_read
 from mmsupervisor.policy.surprises import Surprise
+from tests.policy.decisions import (
+    MASKS,
+    WIDTHS,
+    critical_msrs,
+    critical_ports,
+    differences,
+    io_differences,
+    msr_differences,
+    outcome,
+    save_state_differences,
+)
 from tests.policy.policy_vectors import EXAMPLE
 from tests.policy.random_policies import io_entry, msr_entry, random_policy
-
-WIDTHS = (0, 1, 2)
-MASKS = (1, 2, 3)
-WIDEST = 4
-
-
-def outcome(ask, *args) -> Decision | str:
-    """A decision, or the text of the error that stands for one."""
-    try:
-        return ask(*args)
-    except PolicyBoundsError as error:
-        return str(error)
-
-
-def critical_ports(policy: Policy) -> list[int]:
-    """Every port at which a comparison of the plain walk can turn, for any width, and its neighbours."""
-    points = {0, 0xFFFF, 0x10000}
-    for root in policy.roots:
-        for entry in root.entries:
-            if isinstance(entry, IoEntry):
-                for constant in (entry.io_address, entry.end):
-                    points.update(range(constant - WIDEST - 1, constant + WIDEST + 2))
-    return sorted(port for port in points if 0 <= port <= 0x10001)
-
-
-def critical_msrs(policy: Policy) -> list[int]:
-    points = {0, 0xFFFF_FFFF}
-    for root in policy.roots:
-        for entry in root.entries:
-            if isinstance(entry, MsrEntry):
-                for constant in (entry.msr_address, entry.end, entry.end % (1 << 32)):
-                    points.update((constant - 1, constant, constant + 1))
-    return sorted(msr for msr in points if 0 <= msr < 1 << 32)
-
-
-def io_differences(policy: Policy, compiled: CompiledPolicy, ports) -> list[tuple[int, int, int]]:
-    return [
-        (port, width, mask)
-        for width in WIDTHS
-        for mask in MASKS
-        for port in ports
-        if outcome(compiled.io, port, width, mask) != outcome(decide_io, policy, port, width, mask)
-    ]
-
-
-def msr_differences(policy: Policy, compiled: CompiledPolicy) -> list[tuple[int, int]]:
-    return [
-        (msr, mask)
-        for mask in MASKS
-        for msr in critical_msrs(policy)
-        if outcome(compiled.msr, msr, mask) != outcome(decide_msr, policy, msr, mask)
-    ]
 
 
 def test_every_port_width_and_access_of_the_example():
@@ -94,19 +51,9 @@ def test_a_full_sweep_over_all_ports():
             before = plain
 
 
-def test_a_million_random_decisions():
-    random = Random(20)
-    compared = 0
-    while compared < 1_000_000:
-        policy = random_policy(random)
-        compiled = CompiledPolicy(policy)
-        ports = critical_ports(policy)
-        ports += random.choices(range(0x10000), k=8)
-        assert io_differences(policy, compiled, ports) == []
-        assert msr_differences(policy, compiled) == []
-        compared += 9 * len(ports) + 3 * len(critical_msrs(policy))
-        for index in range(-1, 5):
-            assert outcome(compiled.instruction, index) == outcome(decide_instruction, policy, index)
+def test_a_hundred_thousand_random_decisions():
+    """A million by command: see :mod:`tests.policy.decisions`."""
+    assert list(differences(100_000, seed=20)) == []
 
 
 def test_the_random_policies_meet_every_surprise_of_ports_and_msrs():
@@ -128,20 +75,6 @@ def test_the_random_policies_meet_every_surprise_of_ports_and_msrs():
         Surprise.MSR_RANGE_WRAPS,
         Surprise.ENCLOSING_ACCESS,
     }
-
-
-TRAPS = [IoTrap(kind, width) for kind in IoType for width in range(4)] + [Status.NOT_FOUND, Status.INVALID_PARAMETER]
-
-
-def save_state_differences(policy: Policy, compiled: CompiledPolicy) -> list[tuple[int, int, IoTrap | Status]]:
-    return [
-        (register, width, io)
-        for register in (4, 38, 39, 512, 513, 514)
-        for width in (0, 1, 2, 3, 4, 8, 23, 24, 25, 26, 4096)
-        for io in TRAPS
-        if outcome(compiled.save_state, register, width, io)
-        != outcome(decide_save_state_read, policy, register, width, io)
-    ]
 
 
 def test_save_state_of_random_policies():
@@ -214,15 +147,15 @@ def test_a_wrong_value_is_noticed():
     compiled = CompiledPolicy(policy)
     compiled.io(0, 0, 2)
     compiled.msr(0, 1)
-    for table, differences in (
+    for table, compared in (
         (compiled._ports[0, 2], lambda: io_differences(policy, compiled, critical_ports(policy))),
         (compiled._msrs[1], lambda: msr_differences(policy, compiled)),
     ):
         for step, right in enumerate(table.values):
             table.values[step] = decide_io(policy, 0x10000, 0, 1)
-            assert differences() != []
+            assert compared() != []
             table.values[step] = right
-        assert differences() == []
+        assert compared() == []
 
 
 def test_a_wrong_save_state_decision_is_noticed():
