@@ -75,13 +75,24 @@ class IntervalMap(Generic[V]):
             return
         first = bisect_right(self._starts, start) - 1
         last = bisect_right(self._starts, end - 1)
+        if last == first + 1:
+            yield Interval(start, end, self._values[first])
+            return
         pieces = [
             Interval(max(self._starts[i], start), min(self._end(i), end), self._values[i]) for i in range(first, last)
         ]
         yield from pieces
 
-    def update(self, start: int, end: int, change: Callable[[V], V]) -> list[Interval[V]]:
+    def update(
+        self, start: int, end: int, change: Callable[[V], V], note: Callable[[int, int, V, V], None] | None = None
+    ) -> list[Interval[V]]:
         """Replace each value in a range by ``change(value)``.
+
+        Args:
+            start: First address.
+            end: Address after the last one.
+            change: Gives the new value for an old one.
+            note: Is called with start, end, old and new value of each piece that did change, after the change.
 
         Returns:
             The intervals whose value did change, with their new value.
@@ -93,14 +104,19 @@ class IntervalMap(Generic[V]):
             raise IndexError(f"range {start:#x}..{end:#x} is outside the map of {self.limit:#x} bytes")
         changed: list[Interval[V]] = []
         pieces: list[Interval[V]] = []
+        replaced: list[V] = []
         for piece in self.slice(start, end):
             value = change(piece.value)
             new = Interval(piece.start, piece.end, value)
             pieces.append(new)
             if value != piece.value:
                 changed.append(new)
+                replaced.append(piece.value)
         if changed:
             self._replace(start, end, pieces)
+            if note is not None:
+                for new, old in zip(changed, replaced, strict=True):
+                    note(new.start, new.end, old, new.value)
         return changed
 
     def _replace(self, start: int, end: int, pieces: list[Interval[V]]) -> None:

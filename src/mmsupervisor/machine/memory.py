@@ -7,6 +7,7 @@ query reports (§1), so that a page-table view can be made from the map at any t
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntFlag
@@ -22,6 +23,8 @@ PAGE_SIZE = 0x1000
 
 PAGE_MASK = PAGE_SIZE - 1
 """Offset bits within a page."""
+
+_NOTHING = memoryview(b"")
 
 
 class Attribute(IntFlag):
@@ -58,11 +61,12 @@ def _ring3_access(attributes: int) -> Access:
     return access
 
 
-# Arithmetic with flags of an enumeration is slow, and every change of a page asks for this.
-_RING3 = {
-    rp | xp | ro | sp: _ring3_access(rp | xp | ro | sp)
+# Arithmetic with flags of an enumeration is slow, and every change of a page asks for these.
+_ATTRIBUTES = {
+    rp | xp | ro | sp: Attribute(rp | xp | ro | sp)
     for rp, xp, ro, sp in product(*((0, int(bit)) for bit in (Attribute.RP, Attribute.XP, Attribute.RO, Attribute.SP)))
 }
+_RING3 = {bits: _ring3_access(bits) for bits in _ATTRIBUTES}
 
 
 class BusError(MmSupervisorError):
@@ -141,6 +145,10 @@ class PageState:
         access = _RING3[self.attributes]
         return access if self.bank.writable else access & ~Access.WRITE
 
+    def with_attributes(self, bits: int) -> PageState:
+        """Return the same state with other attributes, given as a number."""
+        return PageState(_ATTRIBUTES[bits], self.use, self.bank)
+
 
 @dataclass(frozen=True, slots=True)
 class ProtectionChange:
@@ -157,6 +165,11 @@ class ProtectionChange:
     access: Access
 
 
+def _contents(bank: Bank) -> memoryview:
+    """Return what can be read and written in a bank without its device: nothing where there is no memory."""
+    return bank.backing.buffer if bank.backing is not None else _NOTHING
+
+
 class PhysicalMemory:
     """All physical memory of the machine.
 
@@ -170,6 +183,8 @@ class PhysicalMemory:
         self.address_bits = address_bits
         self.pages: IntervalMap[PageState] = IntervalMap(1 << address_bits, PageState())
         self._banks: list[Bank] = []
+        self._bases: list[int] = []
+        self._contents: list[memoryview] = []
         self._registers: dict[Bank, Bank] = {}
         self._pending: list[list[ProtectionChange]] = []
 
@@ -219,6 +234,7 @@ class PhysicalMemory:
         """
         shown = bank if array else self._registers[bank]
         self._update(bank.base, bank.size, lambda state: replace(state, bank=shown))
+        self._contents[self._banks.index(bank)] = _contents(shown)
 
     def _check_free(self, base: int, size: int, name: str) -> None:
         if base & PAGE_MASK or size & PAGE_MASK or size <= 0 or base < 0 or base + size > self.pages.limit:
@@ -227,8 +243,10 @@ class PhysicalMemory:
             raise ValueError(f"bank {name!r} at {base:#x} overlaps another")
 
     def _add(self, bank: Bank) -> Bank:
-        self._banks.append(bank)
-        self._banks.sort(key=lambda other: other.base)
+        place = bisect_right(self._bases, bank.base)
+        self._banks.insert(place, bank)
+        self._bases.insert(place, bank.base)
+        self._contents.insert(place, _contents(bank))
         self._update(bank.base, bank.size, lambda state: replace(state, bank=bank))
         return bank
 
@@ -240,6 +258,16 @@ class PhysicalMemory:
         Raises:
             BusError: some of them are in a hole or a device without memory.
         """
+        # A message takes a dozen of these: what lies in one bank is found without asking what its pages are.
+        place = bisect_right(self._bases, address) - 1
+        if place >= 0:
+            offset = address - self._bases[place]
+            contents = self._contents[place]
+            if offset + length <= len(contents):
+                return contents[offset : offset + length].tobytes()
+        return self._read_pieces(address, length)
+
+    def _read_pieces(self, address: int, length: int) -> bytes:
         bank = self._bank_at(address, "read")
         if address + length <= bank.end:
             offset = address - bank.base
@@ -253,6 +281,17 @@ class PhysicalMemory:
         Raises:
             BusError: some of them are in a hole or a device without memory. Nothing is written then.
         """
+        length = len(data)
+        place = bisect_right(self._bases, address) - 1
+        if place >= 0:
+            offset = address - self._bases[place]
+            contents = self._contents[place]
+            if offset + length <= len(contents):
+                contents[offset : offset + length] = data
+                return
+        self._write_pieces(address, data)
+
+    def _write_pieces(self, address: int, data: bytes | bytearray | memoryview) -> None:
         bank = self._bank_at(address, "write")
         length = len(data)
         if address + length > bank.end:
@@ -292,9 +331,8 @@ class PhysicalMemory:
 
     def set_attributes(self, base: int, length: int, attributes: Attribute) -> None:
         """Deny more. With RP, only presence changes (docs/reference/memory.md §1)."""
-        if attributes & Attribute.RP:
-            attributes = Attribute.RP
-        self._update(base, length, lambda state: replace(state, attributes=state.attributes | attributes))
+        denied = int(Attribute.RP if attributes & Attribute.RP else attributes)
+        self._update(base, length, lambda state: state.with_attributes(int(state.attributes) | denied))
 
     def clear_attributes(self, base: int, length: int, attributes: Attribute) -> None:
         """Deny less.
@@ -302,13 +340,12 @@ class PhysicalMemory:
         Clearing RP writes the leaf anew: what is not named in the same call is denied afterwards, except
         execution, which is then allowed (docs/reference/memory.md §1).
         """
-
-        def change(state: PageState) -> PageState:
-            if not attributes & Attribute.RP:
-                return replace(state, attributes=state.attributes & ~attributes)
-            return replace(state, attributes=(Attribute.RO | Attribute.SP) & ~attributes)
-
-        self._update(base, length, change)
+        if attributes & Attribute.RP:
+            left = int((Attribute.RO | Attribute.SP) & ~attributes)
+            self._update(base, length, lambda state: state.with_attributes(left))
+        else:
+            kept = ~int(attributes)
+            self._update(base, length, lambda state: state.with_attributes(int(state.attributes) & kept))
 
     def assign(self, base: int, length: int, attributes: Attribute, use: str | None = None) -> None:
         """Write leaves outright, and the use of the pages where given."""
@@ -329,19 +366,15 @@ class PhysicalMemory:
     def _update(self, base: int, length: int, change: Callable[[PageState], PageState]) -> None:
         if base & PAGE_MASK or length & PAGE_MASK:
             raise ValueError(f"range {base:#x} + {length:#x} is not whole pages")
-        before = list(self.pages.slice(base, base + length)) if self._pending else []
-        self.pages.update(base, base + length, change)
-        if before:
-            self._note_changes(before)
+        pending = self._pending
 
-    def _note_changes(self, before: list[Interval[PageState]]) -> None:
-        for old in before:
-            direct = old.value.direct
-            for new in self.pages.slice(old.start, old.end):
-                now = new.value.direct
-                if now != direct:
-                    for pending in self._pending:
-                        pending.append(ProtectionChange(new.start, new.size, now))
+        def note(start: int, end: int, before: PageState, after: PageState) -> None:
+            now = after.direct
+            if now != before.direct:
+                for changes in pending:
+                    changes.append(ProtectionChange(start, end - start, now))
+
+        self.pages.update(base, base + length, change, note if pending else None)
 
     # What a processor needs
 
@@ -365,3 +398,5 @@ class PhysicalMemory:
             if bank.backing is not None:
                 bank.backing.close()
         self._banks.clear()
+        self._bases.clear()
+        self._contents.clear()

@@ -161,7 +161,9 @@ class UnicornProcessor:
                 if bank.backing is not None and bank not in self._mapped:
                     self._engine.map(bank.base, bank.size, bank.backing.host_address)
             self._mapped = banks
-        self._engine.flush()
+            self._engine.flush()
+        else:
+            self._engine.take_over(self._changes)
         for change in self._changes:
             if change.access & Access.EXECUTE:
                 self.forget_code(change.start, change.size)

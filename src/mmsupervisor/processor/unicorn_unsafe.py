@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from importlib import import_module
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
-from mmsupervisor.machine.memory import PAGE_SIZE, Access
+from mmsupervisor.machine.memory import PAGE_SIZE, Access, ProtectionChange
 from mmsupervisor.processor.alignment import AlignedOperand, aligned_operands, lies_askew
 from mmsupervisor.processor.block_counter_unsafe import BlockCounter
 from mmsupervisor.processor.engine_context import NOTHING_IN_FLIGHT, EngineError, find_layout
@@ -51,7 +51,9 @@ binding: Any = import_module("unicorn.unicorn_py3.unicorn")
 _GENERAL = [name.upper() for name in Registers.__slots__]
 RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, R15, RIP, RFLAGS = range(len(_GENERAL))
 
-_FETCH = uc.UC_MEM_FETCH
+_MANY_CHANGES = 16
+"""Changes of protection that are not worth being looked at one by one: asking for all pages again is cheaper."""
+
 _NEEDED = {uc.UC_MEM_READ: Access.READ, uc.UC_MEM_WRITE: Access.WRITE, uc.UC_MEM_FETCH: Access.EXECUTE}
 _UNICORN_ACCESS = [
     (uc.UC_PROT_READ if access & Access.READ else 0)
@@ -450,6 +452,26 @@ class Engine:
         """Forget all page permissions."""
         self._access.clear()
         self._control(ctypes.c_void_p(self._handle), ctypes.c_int(self._flush_control))
+
+    def take_over(self, changes: Sequence[ProtectionChange]) -> None:
+        """Forget the permissions that changes took away; what was lent and taken back in between costs nothing.
+
+        A page that gained rights needs no flush: Unicorn asks again for whatever it was not granted.
+        """
+        known = self._access
+        if len(changes) > _MANY_CHANGES:
+            self.flush()
+            return
+        for change in changes:
+            span = range(change.start, change.start + change.size, PAGE_SIZE)
+            pages = [page for page in known if page in span] if len(known) < len(span) else span
+            for page in pages:
+                if page not in known:
+                    continue
+                granted, known[page] = known[page], _UNICORN_ACCESS[self._lookup(page)]
+                if granted & ~known[page]:
+                    self.flush()
+                    return
 
     def forget_code(self, start: int, size: int) -> None:
         """Forget what was translated from a range that ring 3 may execute."""

@@ -23,7 +23,7 @@ def make_bench(request: pytest.FixtureRequest) -> Iterator[MakeBench]:
     made: list[Bench] = []
 
     def make(options: ProcessorOptions | None = None) -> Bench:
-        options = options or ProcessorOptions(amd_cpuid(39), budget=1_000_000)
+        options = options or ProcessorOptions(amd_cpuid(39), budget=20_000_000)
         bench = Bench(lambda memory, chosen: make_processor(request.param, memory, chosen), options)
         made.append(bench)
         return bench

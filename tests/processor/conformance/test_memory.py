@@ -7,6 +7,7 @@ import pytest
 from mmsupervisor.machine.memory import PAGE_SIZE, Access
 from mmsupervisor.processor.interface import Fault, GateReturn, SystemCall
 from tests.processor.conformance.machine import (
+    ABSENT,
     ABSENT_PAGE,
     BEHIND,
     CODE,
@@ -16,9 +17,11 @@ from tests.processor.conformance.machine import (
     FLASH,
     HOLE,
     READ_ONLY,
+    RO,
     RW,
     RX,
     STACK_END,
+    SUPERVISOR,
     SUPERVISOR_PAGE,
     TOP,
     WRITABLE_CODE,
@@ -294,3 +297,53 @@ def test_gate_pointer_in_memory_that_ring_3_may_not_read(bench: Bench) -> None:
     assert (ended.vector, ended.address) == (14, SUPERVISOR_PAGE)
     bench.memory.assign(SUPERVISOR_PAGE, PAGE_SIZE, RX)
     assert isinstance(bench.processor.resume(), GateReturn)
+
+
+LEND, TAKE_BACK = RW, SUPERVISOR
+READ_LENT = "8a07 0f05"  # mov al, [rdi]; syscall
+
+
+def test_rights_that_are_lent_and_taken_back(bench: Bench) -> None:
+    """As for a buffer that a handler may use during its message only: each run sees the rights of the moment."""
+    for _ in range(3):
+        bench.memory.assign(SUPERVISOR_PAGE, PAGE_SIZE, LEND)
+        assert isinstance(bench.run(READ_LENT, rdi=SUPERVISOR_PAGE), SystemCall)
+        bench.memory.assign(SUPERVISOR_PAGE, PAGE_SIZE, TAKE_BACK)
+        bench.memory.assign(SUPERVISOR_PAGE, PAGE_SIZE, LEND)
+        assert isinstance(bench.run(READ_LENT, rdi=SUPERVISOR_PAGE), SystemCall)
+        bench.memory.assign(SUPERVISOR_PAGE, PAGE_SIZE, TAKE_BACK)
+        ended = bench.run(READ_LENT, rdi=SUPERVISOR_PAGE)
+        assert isinstance(ended, Fault)
+        assert (ended.vector, ended.error_code, ended.address) == (14, 5, SUPERVISOR_PAGE)
+
+
+def test_a_page_that_gains_one_right_after_the_other(bench: Bench) -> None:
+    write = "c60701 0f05"  # mov byte [rdi], 1; syscall
+    page = DATA + 8 * PAGE_SIZE
+    bench.memory.write(page, bytes.fromhex("0f05"))
+    for attributes, outcomes in (
+        (ABSENT, (Fault, Fault, Fault)),
+        (RO, (SystemCall, Fault, Fault)),
+        (RW, (SystemCall, SystemCall, Fault)),
+        (RO, (SystemCall, Fault, Fault)),
+        (RX, (SystemCall, Fault, SystemCall)),
+        (RO, (SystemCall, Fault, Fault)),
+        (RX, (SystemCall, Fault, SystemCall)),
+        (RW, (SystemCall, SystemCall, Fault)),
+    ):
+        bench.memory.assign(page, PAGE_SIZE, attributes)
+        seen = (bench.run(READ_LENT, rdi=page + 64), bench.run(write, rdi=page + 64), bench.go(page))
+        assert tuple(map(type, seen)) == outcomes
+
+
+def test_code_changed_while_its_page_was_lent_is_read_anew(bench: Bench) -> None:
+    page = CODE + 2 * PAGE_SIZE
+    bench.memory.write(page, bytes.fromhex("b801000000 0fa2 0f05"))  # mov eax, 1; cpuid; syscall
+    assert isinstance(bench.go(page), SystemCall)
+    for number in (7, 8):
+        bench.memory.assign(page, PAGE_SIZE, RW)
+        bench.memory.write(page, bytes.fromhex(f"b8{number:02x}000000 0f05"))
+        bench.memory.assign(page, PAGE_SIZE, RX)
+        call = bench.go(page)
+        assert isinstance(call, SystemCall)
+        assert call.number == number

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmsupervisor.machine.backing_unsafe import HostBacking
-from mmsupervisor.machine.interval_map import Interval
+from mmsupervisor.machine.interval_map import Interval, IntervalMap
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE, Bank, PageState, PhysicalMemory
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.processor import page_map
@@ -24,6 +24,9 @@ _FIRST_COPIES_DESCRIPTOR = 200
 _HLT = 0xF4
 _COPIES = 256
 """Pages in one block of copies."""
+
+_UNKNOWN = -1
+"""Rights of pages in the stub that have to be ordered anew, whatever they are to be."""
 
 
 class _Orders:
@@ -110,7 +113,8 @@ class StubMemory:
         self._lowest = lowest
         self._changes = memory.subscribe()
         self._stub: Stub | None = None
-        self._banks: set[Bank] = set()
+        self._banks: list[Bank] = []
+        self._rights = IntervalMap(STUB, _UNKNOWN)
         self._executable: dict[int, int | None] = {}
         self._copies = _Copies()
         self._blocks_given = 0
@@ -121,6 +125,7 @@ class StubMemory:
         """Map everything into a fresh stub; code is surveyed anew when it is reached."""
         self._stub = stub
         self._banks.clear()
+        self._rights = IntervalMap(STUB, _UNKNOWN)
         self._blocks_given = 0
         for number in self._executable.values():
             if number is not None:
@@ -163,7 +168,7 @@ class StubMemory:
                 continue
             if bank.end > STUB:
                 raise MmSupervisorError(f"native processor: bank {bank.name!r} at {bank.base:#x} is too high")
-            self._banks.add(bank)
+            self._banks.append(bank)
             base = max(bank.base, self._lowest)
             if base < bank.end:
                 orders.map(base, bank.end - base, 0, bank.backing.descriptor, base - bank.base)
@@ -171,11 +176,13 @@ class StubMemory:
         orders.execute()
 
     def _protect(self, start: int, end: int, orders: _Orders) -> None:
-        """Give pages the rights of the page map, except execution."""
+        """Give pages the rights of the page map, except execution; those that have them already cost nothing."""
         for bank in self._banks:
             first, last = max(start, bank.base, self._lowest), min(end, bank.end)
             for run_start, run_end, access in _runs(self._memory.pages.slice(first, last)):
-                orders.protect(run_start, run_end - run_start, access)
+                if any(piece.value != access for piece in self._rights.slice(run_start, run_end)):
+                    orders.protect(run_start, run_end - run_start, access)
+                    self._rights.update(run_start, run_end, lambda _, access=access: access)  # type: ignore[misc]
 
     def _close_code(self, start: int, end: int, orders: _Orders) -> None:
         """Forget the code of a range; where a copy was shown, show the machine's page."""
@@ -187,6 +194,8 @@ class StubMemory:
                 self._show_original(page, orders)
             elif page < start:
                 orders.protect(page, PAGE_SIZE, self._access(page) & ~page_map.EXECUTE)
+            else:  # the caller orders rights for the range, those of neighbours in one go
+                self._rights.update(page, page + PAGE_SIZE, lambda _: _UNKNOWN)
 
     def _show_original(self, page: int, orders: _Orders) -> None:
         # Not the bank that the page shows: a flash may show its registers for a while.
