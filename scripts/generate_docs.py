@@ -6,7 +6,7 @@
 
 ===================================  ===========================================
 docs/system-calls.md                 mmsupervisor.abi.system_calls
-docs/findings.md                     mmsupervisor.abi.findings
+docs/findings.md, docs/findings/      mmsupervisor.abi.findings, by scripts/finding_pages.py
 docs/relaxations.md                  mmsupervisor.abi.relaxations
 docs/outside-services.md             mmsupervisor.dxe.traditional.services
 docs/platform.md                     mmsupervisor.platform.schema
@@ -25,7 +25,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mmsupervisor.abi.findings import FINDING_KINDS
 from mmsupervisor.abi.relaxations import RELAXATIONS
 from mmsupervisor.abi.system_calls import (
     FIRST_SUPERVISOR_CALL,
@@ -43,6 +42,10 @@ from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.schema import SECTIONS, Key, Section
 from mmsupervisor.platform.tree import Table, to_tree
 from mmsupervisor.report import document, model
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.finding_pages import finding_pages, findings_page
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 REGISTERS = ("RDX", "R8", "R9")
@@ -114,38 +117,6 @@ def _check(call: SystemCallDeclaration, check: Check) -> str:
             unless = " unless it is 0" if check.unless_zero else ""
             name = call.arguments[check.argument].name
             return f"{size} bytes at {name} are ring 3's{unless}, else {status_name(check.status)}"
-
-
-# --- findings -------------------------------------------------------------------------------------------------
-
-_GROUPS = (
-    ("MM-10", "System calls", "What the supervisor refuses to do for a driver. Fatal."),
-    ("MM-11", "Instructions", "What ring 3 may not execute. Fatal."),
-    ("MM-12", "Memory", "What ring 3 may not touch. Fatal."),
-    ("MM-13", "Time and the supervisor itself", "Fatal."),
-    ("MM-2", "The design", "A driver, message or image that does not fit the design. The system lives on."),
-    ("MM-3", "The reference", "What this run met of the reference's own bugs."),
-)
-
-
-def findings_page() -> str:
-    """The index of all findings."""
-    lines = [
-        "# Findings",
-        "",
-        MADE.format(source="mmsupervisor.abi.findings"),
-        "",
-        "Every finding has a number that never changes its meaning. A report gives with it the driver and offset, the",
-        "access or request, the rule that was broken with its place, and what to change.",
-    ]
-    for prefix, title, text in _GROUPS:
-        lines += ["", f"## {title}", "", text, "", "| Number | Name | Means | What to change |", "|---|---|---|---|"]
-        lines += [
-            f"| {kind.number} | {kind.title} | {kind.meaning} | {kind.mend} |"
-            for number, kind in sorted(FINDING_KINDS.items())
-            if number.startswith(prefix)
-        ]
-    return "\n".join(lines) + "\n"
 
 
 # --- relaxations, and what traditional drivers find outside MM --------------------------------------------------
@@ -337,6 +308,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "relaxations.md": relaxations_page,
     "outside-services.md": outside_services_page,
     "schemas/session.schema.json": session_schema,
+    **finding_pages(),
 }
 """What is made, by path below docs/."""
 
@@ -349,6 +321,7 @@ def main(arguments: list[str]) -> int:
             sys.stdout.write(f"docs/{name} is not current\n")
         return 1 if stale else 0
     for name in stale:
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(PAGES[name](), "utf-8")
     return 0
 

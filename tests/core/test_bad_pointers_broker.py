@@ -71,7 +71,7 @@ READ: dict[str, Outcome] = {
     CLOSED: "MM-1201",
     HOLE: "MM-1207",
     MMIO: DONE,
-    FREED: "MM-1202",
+    FREED: "MM-1213",
     HOB: DONE,
 }
 """What each class gives where the broker itself reads; NULL is each service's own affair."""

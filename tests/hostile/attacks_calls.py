@@ -8,7 +8,7 @@ from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.machine.memory import PAGE_SIZE
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.status import Status
-from tests.hostile.attacks_memory import END, NOT_CODE, SUPERVISOR, hob_list
+from tests.hostile.attacks_memory import AFTER_FREE, END, NOT_CODE, hob_list
 from tests.hostile.scripts import Attack, Make, Of, Operand, Operation, Scene, Script, Step, Stop, call, hand_page_back
 
 C, S = CallNumber, Status
@@ -379,7 +379,7 @@ HANDLED_BADLY = [
             ]
         ),
         handler_at(own_code),
-        Stop(*SUPERVISOR, place=None, vector=14, error_code=0x15, address=freed_handler),
+        Stop(*AFTER_FREE, place=None, vector=14, error_code=0x15, address=freed_handler),
         then=send_to_data,
         alone=True,
     ),

@@ -15,9 +15,11 @@ READ, WRITE, FETCH = 5, 7, 0x15
 ABSENT = ~1
 
 SUPERVISOR = ("MM-1202", "memory.md §4: a supervisor page")
+AFTER_FREE = ("MM-1213", "memory.md §4: a supervisor page since it was freed")
 READ_ONLY = ("MM-1203", "memory.md §4: the page is read-only")
 NOT_CODE = ("MM-1204", "memory.md §4: the page is not executable")
 CLOSED = ("MM-1201", "memory.md §7: outside MMRAM only unblocked pages are present")
+BEYOND = ("MM-1211", "memory.md §7: outside MMRAM only unblocked pages are present")
 NULL = ("MM-1205", "memory.md §6: page 0 is never present")
 NOTHING = ("MM-1207", "memory.md §7: there is nothing at that address")
 WILD = ("MM-1208", "syscall-abi.md §9")
@@ -107,43 +109,43 @@ STRADDLING = [
         "read 8 bytes across the end of a page",
         across(Do.READ),
         within(Do.READ),
-        fault(SUPERVISOR, Do.READ, READ, next_page),
+        fault(AFTER_FREE, Do.READ, READ, next_page),
     ),
     Attack(
         "write 8 bytes across the end of a page",
         across(Do.WRITE, -1),
         within(Do.WRITE, -1),
-        fault(SUPERVISOR, Do.WRITE, WRITE, next_page),
+        fault(AFTER_FREE, Do.WRITE, WRITE, next_page),
     ),
     Attack(
         "add across the end of a page, locked",
         across(Do.ADD, 1),
         within(Do.ADD, 1),
-        fault(SUPERVISOR, Do.ADD, WRITE, next_page),
+        fault(AFTER_FREE, Do.ADD, WRITE, next_page),
     ),
     Attack(
         "read 16 bytes across the end of a page",
         across(Do.READ_VECTOR),
         within(Do.READ_VECTOR),
-        fault(SUPERVISOR, Do.READ_VECTOR, READ, next_page),
+        fault(AFTER_FREE, Do.READ_VECTOR, READ, next_page),
     ),
     Attack(
         "write 16 bytes across the end of a page",
         across(Do.WRITE_VECTOR, -1),
         within(Do.WRITE_VECTOR, -1),
-        fault(SUPERVISOR, Do.WRITE_VECTOR, WRITE, next_page),
+        fault(AFTER_FREE, Do.WRITE_VECTOR, WRITE, next_page),
     ),
     Attack(
         "fill on over the end of a page",
         across(Do.FILL, 0xAA, 1 << 40),
         within(Do.FILL, 0xAA, 64),
-        fault(SUPERVISOR, Do.FILL, WRITE, next_page),
+        fault(AFTER_FREE, Do.FILL, WRITE, next_page),
     ),
     Attack(
         "push below the start of a page",
         lambda _: Script([*hand_page_back(1), call(C.SMM_ALOC_PAGE, 0, 6, 1), step(Do.PUSH, Of(2))]),
         lambda _: Script([*hand_page_back(1), call(C.SMM_ALOC_PAGE, 0, 6, 1), step(Do.PUSH, Of(2, 64))]),
-        fault(SUPERVISOR, Do.PUSH, WRITE, lambda scene: scene.result(2) - 8),
+        fault(AFTER_FREE, Do.PUSH, WRITE, lambda scene: scene.result(2) - 8),
     ),
     Attack(
         "copy on over the end of ring 3",
@@ -155,13 +157,13 @@ STRADDLING = [
         "copy on over the end of what was unblocked",
         lambda scene: Script([step(Do.COPY, scene.data, scene.outside + 0x1FC0, 128)]),
         lambda scene: Script([step(Do.COPY, scene.data, scene.outside + 0x1FC0, 64)]),
-        fault(CLOSED, Do.COPY, READ & ABSENT, lambda scene: scene.outside + 0x2000),
+        fault(BEYOND, Do.COPY, READ & ABSENT, lambda scene: scene.outside + 0x2000),
     ),
     Attack(
         "read 8 bytes across the end of what was unblocked",
         one(Do.READ, lambda scene: scene.outside + 0x1FFC),
         one(Do.READ, lambda scene: scene.outside + 0x1FF8),
-        fault(CLOSED, Do.READ, READ & ABSENT, lambda scene: scene.outside + 0x2000),
+        fault(BEYOND, Do.READ, READ & ABSENT, lambda scene: scene.outside + 0x2000),
     ),
 ]
 
@@ -349,26 +351,26 @@ GIVEN_BACK = [
         "read a page that was freed",
         lambda _: Script([*hand_page_back(), step(Do.READ, Of(0))]),
         lambda _: Script([*hand_page_back(2), step(Do.READ, Of(0))]),
-        fault(SUPERVISOR, Do.READ, READ, lambda scene: scene.result(0)),
+        fault(AFTER_FREE, Do.READ, READ, lambda scene: scene.result(0)),
     ),
     Attack(
         "write a page that was freed",
         lambda _: Script([*hand_page_back(), step(Do.WRITE, Of(0), 1)]),
         lambda _: Script([*hand_page_back(2), step(Do.WRITE, Of(0), 1)]),
-        fault(SUPERVISOR, Do.WRITE, WRITE, lambda scene: scene.result(0)),
+        fault(AFTER_FREE, Do.WRITE, WRITE, lambda scene: scene.result(0)),
     ),
     Attack(
         "free the code under way",
         lambda scene: Script([call(C.SMM_FREE_PAGE, scene.at("DoCall") & -PAGE_SIZE, 1)]),
         lambda _: Script(hand_page_back()),
-        landed(SUPERVISOR, FETCH, lambda scene: scene.at("AtCall") + 2),
+        landed(AFTER_FREE, FETCH, lambda scene: scene.at("AtCall") + 2),
     ),
     Attack(
         "free the stack under way",
         lambda scene: Script([call(C.SMM_FREE_PAGE, scene.core.supervisor.stacks.base, stack_pages(scene))]),
         lambda _: Script(hand_page_back()),
         Stop(
-            *SUPERVISOR,
+            *AFTER_FREE,
             place=lambda scene: scene.at("AtCall") + 2,
             vector=14,
             error_code=READ,

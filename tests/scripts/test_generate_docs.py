@@ -35,9 +35,21 @@ def test_every_call_is_there_with_everything_declared() -> None:
 
 
 def test_every_finding_is_there_once() -> None:
-    page = generate_docs.findings_page()
+    index = generate_docs.findings_page()
     for number, kind in FINDING_KINDS.items():
-        assert page.count(f"| {number} | {kind.title} | {kind.meaning} | {kind.mend} |") == 1
+        assert index.count(f"| [{number}](findings/{number}.md) | {kind.title} | {kind.meaning} | {kind.mend} |") == 1
+        page = generate_docs.PAGES[kind.page]()
+        for text in (kind.title, kind.meaning, kind.text, kind.mend):
+            assert text
+            assert text in page
+        for example in (kind.wrong, kind.right):
+            assert example
+            assert all(line.strip() in page for line in example.split("\n"))
+
+
+def test_no_page_is_of_a_finding_that_is_no_more() -> None:
+    there = {path.relative_to(generate_docs.DOCS).as_posix() for path in (generate_docs.DOCS / "findings").iterdir()}
+    assert there == {kind.page for kind in FINDING_KINDS.values()}
 
 
 def test_check_finds_a_stale_page_and_writing_mends_it(

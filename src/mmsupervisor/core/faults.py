@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mmsupervisor.core.findings import Finding, Place, make_finding
+from mmsupervisor.core.page_faults import explain_page_fault
 from mmsupervisor.core.supervisor import Supervisor
-from mmsupervisor.machine.memory import PAGE_SIZE, Access, Attribute, PageState
 from mmsupervisor.processor.instructions import decode
 from mmsupervisor.processor.interface import Fault
 
@@ -27,10 +27,7 @@ _PRIVILEGED_WORDS = (
 )
 _PRIVILEGED = frozenset(_PRIVILEGED_WORDS.split())
 
-_NOT_CARRIED_OUT = "memory.md §7: the page is open, but this tool does not carry out the instruction"
 _ADDRESS = "an address is not canonical, or an operand not aligned"
-
-_VERBS = {Access.READ: "read", Access.WRITE: "write", Access.EXECUTE: "execute"}
 
 
 def explain_fault(
@@ -48,7 +45,7 @@ def explain_fault(
     if returned_by_ret:
         return _explain_return(supervisor, fault)
     if fault.vector == _PAGE and fault.address is not None:
-        return _explain_page_fault(supervisor, fault, fault.address, caller)
+        return explain_page_fault(supervisor, fault, fault.address, caller)
     return _explain_instruction(supervisor, fault)
 
 
@@ -110,55 +107,3 @@ def _mnemonic(text: str) -> str:
     while words and words[0] in ("lock", "rep", "repe", "repne", "bnd", "notrack"):
         words.pop(0)
     return words[0] if words else ""
-
-
-def _explain_page_fault(supervisor: Supervisor, fault: Fault, address: int, caller: Place | None) -> Finding:
-    state = supervisor.memory.state(address)
-    what = f"{_VERBS.get(fault.access, 'touch')} at {address:#x}"
-    if state.use and address >= PAGE_SIZE:
-        what += f", {state.use}"
-    if caller is not None:
-        what += f", called just before {caller}"
-    if address < PAGE_SIZE:
-        return _finding(supervisor, fault, "MM-1205", what, "memory.md §6: page 0 is never present")
-    if _is_below_stacks(supervisor, address):
-        what += ", just below the ring-3 stacks: a stack overflowed"
-    if not supervisor.mmram.touches(address, 1):
-        return _explain_outside(supervisor, fault, state, what)
-    if state.attributes & Attribute.RP:
-        return _finding(supervisor, fault, "MM-1206", what, "memory.md §4: the page is not present")
-    return _explain_present(supervisor, fault, state, what)
-
-
-def _is_below_stacks(supervisor: Supervisor, address: int) -> bool:
-    """Whether a stack that grew beyond all ring-3 stacks would touch the address; nothing guards their end."""
-    base = supervisor.stacks.base
-    rsp = supervisor.processor.registers().rsp
-    return base - PAGE_SIZE <= address < base and abs(rsp - address) < PAGE_SIZE
-
-
-def _explain_present(supervisor: Supervisor, fault: Fault, state: PageState, what: str) -> Finding:
-    if state.attributes & Attribute.SP:
-        return _finding(supervisor, fault, "MM-1202", what, "memory.md §4: a supervisor page")
-    if fault.access is Access.EXECUTE:
-        return _finding(supervisor, fault, "MM-1204", what, "memory.md §4: the page is not executable")
-    if fault.access is Access.WRITE and state.attributes & Attribute.RO:
-        return _finding(supervisor, fault, "MM-1203", what, "memory.md §4: the page is read-only")
-    return _finding(
-        supervisor,
-        fault,
-        "MM-1209",
-        what,
-        "memory.md §7: the page is open, but the instruction is not one that this tool carries out",
-    )
-
-
-def _explain_outside(supervisor: Supervisor, fault: Fault, state: PageState, what: str) -> Finding:
-    if not state.attributes & Attribute.RP:
-        return _explain_present(supervisor, fault, state, what)
-    if state.bank is None:
-        return _finding(supervisor, fault, "MM-1207", what, "memory.md §7: there is nothing at that address")
-    if state.bank.backing is None:
-        detail = f"{what}, device {state.bank.name}"
-        return _finding(supervisor, fault, "MM-1207", detail, "memory.md §7: no MMIO resource descriptor HOB covers it")
-    return _finding(supervisor, fault, "MM-1201", what, "memory.md §7: outside MMRAM only unblocked pages are present")

@@ -55,6 +55,7 @@ class PageRecord:
         return self.type is PageType.CONVENTIONAL
 
 
+_FREE_USE = "free MMRAM"
 _FREE = PageRecord(PageType.CONVENTIONAL, Owner.SUPERVISOR)
 
 
@@ -218,7 +219,7 @@ class PageServices:
         if self.guards and pieces[0].value is not None and pieces[0].value.type in self.guarded_types:
             address, size = self._with_guards(address, size)
         self.records.update(address, address + size, lambda _: _FREE)
-        self._memory.set_use(address, size, "free MMRAM")
+        self._memory.set_use(address, size, f"{_FREE_USE}, was {self._memory.state(address).use}")
         if self.protecting:
             self._memory.assign(address, size, Attribute.XP | Attribute.SP)
         return True
@@ -237,13 +238,19 @@ class PageServices:
             self._memory.set_attributes(page, PAGE_SIZE, Attribute.RP)
         self.protecting = True
 
+    def _note_free(self, start: int, size: int) -> None:
+        """Say of free pages that they are, and of those that were freed still what they were."""
+        for piece in list(self._memory.slice(start, size)):
+            if not piece.value.use.startswith(_FREE_USE):
+                self._memory.set_use(piece.start, piece.size, _FREE_USE)
+
     def _protect_records(self) -> None:
         for piece in list(self.records):
             if piece.value is None:
                 continue
             self.protect(piece.start, piece.size, piece.value.type, piece.value.owner)
             if piece.value.free:
-                self._memory.set_use(piece.start, piece.size, "free MMRAM")
+                self._note_free(piece.start, piece.size)
 
 
 class SupervisorPool:
