@@ -95,7 +95,7 @@ def test_a_pending_mailbox_is_an_error_and_not_a_success(dxe: Dxe) -> None:
 
 def test_a_refused_update_leaves_the_channel(dxe: Dxe) -> None:
     dxe.support.query_version()
-    dxe.support.lock()
+    dxe.support.send(LOCK, bytes(1), "test")
     assert dxe.support.move_buffers(dxe.user, NEW) & ERROR_BIT, "seen by the version query alone"
     assert dxe.core.supervisor.supervisor.external == SUPERVISOR_BUFFER
     assert dxe.support.channel.buffer == SUPERVISOR_BUFFER
@@ -103,10 +103,10 @@ def test_a_refused_update_leaves_the_channel(dxe: Dxe) -> None:
 
 def test_lock_and_exit(dxe: Dxe) -> None:
     supervisor = dxe.core.supervisor
-    assert dxe.support.lock().status == 0
+    assert dxe.support.send(LOCK, bytes(1), "test").status == 0
     assert supervisor.lifecycle.ready_to_lock
     assert supervisor.memory.read(SUPERVISOR_BUFFER, 16) == LOCK.raw
-    assert dxe.support.exit_boot_services().status == 0
+    assert dxe.support.send(EXIT, bytes(1), "test").status == 0
     assert supervisor.memory.read(SUPERVISOR_BUFFER, 16) == EXIT.raw
     assert supervisor.lifecycle.runtime
     dxe.support.query_version()

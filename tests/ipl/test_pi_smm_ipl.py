@@ -201,7 +201,7 @@ def test_step_13_changes_no_cacheability_without_the_cpu() -> None:
     no_cpu = frozenset({known_guid("gEfiCpuArchProtocolGuid")})
 
     def withhold(platform: Platform) -> None:
-        platform.world._withheld = no_cpu
+        platform.world.boot_services.withheld = no_cpu
 
     with booting(DXE, until=Phase.LAUNCHED, change=without_core, prepare=withhold) as boot:
         assert 13 not in {number for number, _ in boot.steps}

@@ -14,10 +14,12 @@ class DxeEvent:
 
     Attributes:
         function: What it calls.
+        late: Whether its task priority is below TPL_CALLBACK, so that it runs after all others.
         closed: Whether it was closed.
     """
 
     function: Callable[[], None]
+    late: bool = False
     closed: bool = False
 
     def run(self) -> None:
@@ -32,9 +34,11 @@ class DxeBootServices:
 
     Attributes:
         protocols: Protocols in the database, in order of installation.
+        withheld: Protocols that are never installed, whoever would.
     """
 
     protocols: list[Guid] = field(default_factory=list)
+    withheld: frozenset[Guid] = frozenset()
     _notified: dict[Guid, list[DxeEvent]] = field(default_factory=dict)
     _groups: dict[Guid, list[DxeEvent]] = field(default_factory=dict)
 
@@ -43,15 +47,16 @@ class DxeBootServices:
         return protocol in self.protocols
 
     def install(self, *protocols: Guid) -> None:
-        """Install protocols in one call; notifications run after all are there, oldest first."""
-        self.protocols += protocols
-        for protocol in protocols:
-            for event in list(self._notified.get(protocol, ())):
-                event.run()
+        """Install protocols in one call; notifications run after all are there, oldest first, late ones last."""
+        installed = [protocol for protocol in protocols if protocol not in self.withheld]
+        self.protocols += installed
+        waiting = [event for protocol in installed for event in self._notified.get(protocol, ())]
+        for event in sorted(waiting, key=lambda event: event.late):
+            event.run()
 
-    def notify_on_protocol(self, protocol: Guid, function: Callable[[], None]) -> DxeEvent:
+    def notify_on_protocol(self, protocol: Guid, function: Callable[[], None], *, late: bool = False) -> DxeEvent:
         """Call ``function`` at every later installation of a protocol, and once now."""
-        event = DxeEvent(function)
+        event = DxeEvent(function, late)
         self._notified.setdefault(protocol, []).append(event)
         event.run()
         return event

@@ -86,7 +86,7 @@ class DxeLaunchWorld(World):
     def _enter_dxe(self) -> None:
         """PEI is over, and nobody in MM is told. What the launcher waits for comes, and the unblock driver."""
         given = (_CPU_ARCH_GUID, *PiSmmIpl.DEPEX)
-        self.boot_services.install(*(guid for guid in given if guid not in self._withheld))
+        self.boot_services.install(*given)
         self.unblock_driver = StandaloneMmUnblockMem(self.memory_map)
         self.boot_services.notify_on_protocol(_SUPERVISOR_PROTOCOL_GUID, self._connect_unblock_driver)
 
@@ -118,6 +118,6 @@ class DxeLaunchWorld(World):
         self._runtime_map.put_in_force()
 
     def _deliver(self, message: bytes, source: str) -> Answer:
-        if not self.launcher.published:
+        if not self.launcher.published or not self.has_communication_protocol:
             raise PhaseError("the user channel is not published")
         return self.launcher.user.communicate(message, source=source)

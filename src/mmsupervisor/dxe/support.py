@@ -20,8 +20,6 @@ from mmsupervisor.pi.supervisor_hobs import UnblockRegion
 
 _OWN_GUID = known_guid("MmDxeSupport")
 _REQUEST_GUID = known_guid("gMmSupervisorRequestHandlerGuid")
-_LOCK_GUID = known_guid("gEfiDxeMmReadyToLockProtocolGuid")
-_EXIT_GUID = known_guid("gEfiEventExitBootServicesGuid")
 _COMM_UPDATE_LEVEL = 4
 
 
@@ -111,14 +109,6 @@ class MmDxeSupport:
         if status & ERROR_BIT:  # the update was refused: that answer went to the old place, where nobody looks
             self.channel = old
         return status
-
-    def lock(self) -> Answer:
-        """Tell the supervisor ready to lock."""
-        return self.send(_LOCK_GUID, bytes(1), "MmDxeSupport: ready to lock")
-
-    def exit_boot_services(self) -> Answer:
-        """Tell the supervisor ExitBootServices."""
-        return self.send(_EXIT_GUID, bytes(1), "MmDxeSupport: ExitBootServices")
 
 
 def _block(start: int, pages: int) -> bytes:

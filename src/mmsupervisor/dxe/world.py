@@ -18,11 +18,21 @@ from mmsupervisor.ipl.communicate import Answer
 from mmsupervisor.ipl.steps import LaunchFailedError
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.status import Status
 from mmsupervisor.unblock.driver import StandaloneMmUnblockMem, request_in_dxe
 from mmsupervisor.unblock.interfaces import SupervisorRequests
 from mmsupervisor.unblock.ledger import UnblockLedger, UnblockRecord
 from mmsupervisor.unblock.pei import request_in_pei
+
+COMMUNICATION_GUIDS = (
+    known_guid("gEfiMmCommunicationProtocolGuid"),
+    known_guid("gEfiMmCommunication2ProtocolGuid"),
+    known_guid("gEfiMmCommunication3ProtocolGuid"),
+)
+"""Protocols of the user channel; clients know one or the other. The launch in DXE has no third."""
+
+_UNBLOCK_PROTOCOL_GUID = known_guid("gMmSupervisorUnblockMemoryProtocolGuid")
 
 
 class PhaseError(MmSupervisorError):
@@ -52,6 +62,7 @@ class World(ABC):
         """Wire what the worlds share; ``withheld`` are the PPIs and protocols that the platform does not have."""
         self._hobs = hobs
         self._withheld = withheld
+        boot_services.withheld = withheld
         self.memory_map = memory_map
         self.boot_services = boot_services
         self.unblock_requests = UnblockLedger()
@@ -87,6 +98,11 @@ class World(ABC):
     def protocols(self) -> list[Guid]:
         """Protocols in DXE's database, in order of installation."""
         return self.boot_services.protocols
+
+    @property
+    def has_communication_protocol(self) -> bool:
+        """Whether DXE has the user channel under any of its protocols."""
+        return any(self.boot_services.has(guid) for guid in COMMUNICATION_GUIDS)
 
     @property
     def reached(self) -> tuple[Phase, ...]:
@@ -163,7 +179,8 @@ class World(ABC):
             answer = request_in_pei(self._hobs, start, pages, requester, core_is_up=self.supervisor_ppi_installed)
         else:
             window = "DXE"
-            answer = request_in_dxe(self.unblock_driver, start, pages, requester)
+            driver = self.unblock_driver if self.boot_services.has(_UNBLOCK_PROTOCOL_GUID) else None
+            answer = request_in_dxe(driver, start, pages, requester)
         return self.unblock_requests.note(window, phase, requester, (start, pages), answer)
 
     def send(self, guid: Guid, payload: bytes, source: str = "message") -> Answer:

@@ -163,7 +163,7 @@ class PlatformDescription:
         ranges: MMIO and firmware-device ranges, by address.
         msrs: MSRs that exist, with their value at reset.
         moves_comm_buffers: Whether DXE moves the comm buffers (PcdPeiMemoryBinsEnable off).
-        withheld: PPIs and protocols that other firmware installs on such platforms, but not on this one.
+        withheld: PPIs and protocols that are never installed on this platform, whoever would install them.
         budget: Instructions that one entry into ring 3 may take.
         protected: IOMMU regions that stay readable for ring 3 (gMmProtectedRegionHobGuid).
         protection: Heap guards (gMmMemoryProtectionSettingsGuid), or None for no such HOB.
