@@ -1,4 +1,4 @@
-"""Policy blobs, v1.0 and legacy: read, write, check, print, decide; two ways to decide must agree."""
+"""Policy blobs of all versions: read, write, check, print, decide; two ways to decide must agree."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from mmsupervisor.policy.compiled import CompiledPolicy
 from mmsupervisor.policy.decide import decide_instruction, decide_io, decide_msr
 from mmsupervisor.policy.defaults import default_policy
 from mmsupervisor.policy.dump import dump_policy
-from mmsupervisor.policy.legacy import assemble_legacy, read_legacy_blob, write_legacy_blob
+from mmsupervisor.policy.legacy import LegacyPolicy, assemble_legacy, read_legacy_blob, write_legacy_blob
 from mmsupervisor.policy.lint import lint
 from mmsupervisor.policy.memory_policy import PageLeaf, fetch_policy
 from mmsupervisor.policy.save_state import IoTrap, decide_save_state_read
+from mmsupervisor.policy.sequential import read_sequential_blob, write_sequential_blob
 from mmsupervisor.policy.tool_decode import tool_refusal
 
 LEAVES = [PageLeaf(0x1000 * number, 0x1000, bool(number % 3), False) for number in (1, 2, 3, 5)]
@@ -31,7 +32,17 @@ def seeds() -> list[bytes]:
     """Sound blobs to bend."""
     policy = default_policy()
     legacy_roots = [root for root in policy.roots if root.entries and root.type != 5]
-    return [write_blob(policy), write_blob(assemble(())), write_legacy_blob(assemble_legacy(legacy_roots))]
+    return [
+        write_blob(policy),
+        write_blob(assemble(())),
+        write_legacy_blob(assemble_legacy(legacy_roots)),
+        write_sequential_blob(legacy_roots),
+    ]
+
+
+def write_as_sequential(policy: LegacyPolicy) -> bytes:
+    """Write what was read as a version 1 blob."""
+    return write_sequential_blob(policy.meant_roots())
 
 
 def answer(ask, *args):
@@ -47,7 +58,11 @@ def target(data: bytes) -> None:
     # What is asked of a policy is chosen at random, but by the input: a finding must come again.
     random = Random(zlib.crc32(data))
     answer(tool_refusal, data)
-    for read, write in ((read_blob, write_blob), (read_legacy_blob, write_legacy_blob)):
+    for read, write in (
+        (read_blob, write_blob),
+        (read_legacy_blob, write_legacy_blob),
+        (read_sequential_blob, write_as_sequential),
+    ):
         try:
             policy = read(data)
         except FormatError:

@@ -126,11 +126,18 @@ def test_legacy_blobs(tmp_path: Path) -> None:
     source.write_text(
         'policy-form = 1\n[[root]]\ntype = "IO"\nlist = "deny"\n'
         'rule = [{ port = 0xCF8, width = 4, access = ["write"] }]\n[[root]]\ntype = "INSTRUCTION"\nlist = "allow"\n'
-        'rule = [{ instruction = "CLI", access = ["execute"] }]\n'
+        'rule = [{ instruction = "CLI", access = ["execute"] }]\n[[root]]\ntype = "MSR"\nlist = "deny"\n'
+        'rule = [{ msr = 0x10, access = ["read"] }]\n'
     )
     assert run("build", source, "-o", out, "--form", "legacy").exit_code == 0
     assert out.read_bytes()[:4] == UNIT_V2[:4]
     assert document("show", out)["form"] == "legacy blob"
+    assert document("diff", source, out)["only_b"] == document("diff", source, out)["only_a"] == []
+    turned = document("diff", source, out, "--as-reference")  # to the tool the instructions are a deny list
+    assert [one["subject"] for one in turned["only_a"] + turned["only_b"]] == ["CLI", "WBINVD", "HLT"]
+    assert run("build", source, "-o", out, "--form", "sequential", "--force").exit_code == 0
+    assert document("show", out)["form"] == "sequential blob"
+    assert document("diff", source, out)["only_b"] == document("diff", source, out)["only_a"] == []
     assert run("build", "amd", "-o", tmp_path / "no.bin", "--form", "legacy").exit_code == ExitCode.MALFORMED
 
 

@@ -95,7 +95,11 @@ def check(ctx: click.Context, /, *, policy: str, as_json: bool, as_reference: bo
 @command.command("build")
 @click.argument("policy")
 @click.option("-o", "--output", required=True, metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--form", type=click.Choice(["blob", "legacy", "xml", "toml"]), help="What to write. [by FILE's name]")
+@click.option(
+    "--form",
+    type=click.Choice(["blob", "legacy", "sequential", "xml", "toml"]),
+    help="What to write; legacy is version 2, sequential version 1. [by FILE's name]",
+)
 @click.option("--layer", "layers", metavar="FILE", multiple=True, help="Put a layer on POLICY; may be repeated.")
 @click.option(
     "--vendor", type=click.Choice(["amd", "intel"]), help="Whose minimum layers must keep. [POLICY's, or both]"

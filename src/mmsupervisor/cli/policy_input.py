@@ -24,7 +24,7 @@ def json_option(function: F) -> F:
 
 def reference_option(function: F) -> F:
     """Add ``--as-reference``."""
-    help_text = "Read XML as the reference's tool does, with everything that it misreads without a word."
+    help_text = "Read XML and legacy blobs as the reference's tool does, with all that it misreads without a word."
     return click.option("--as-reference", is_flag=True, help=help_text)(function)
 
 

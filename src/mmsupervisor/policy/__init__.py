@@ -9,6 +9,8 @@ module                  what
 ``blob``                ``read_blob(data, file)`` refuses what lies outside; ``read_blob_as_runtime(section, file)`` is
                         what the supervisor sees; ``write_blob(policy)``; ``assemble(roots)`` lays out as the tool does
 ``legacy``              the same for version 2: ``read_legacy_blob``, ``write_legacy_blob``, ``assemble_legacy``
+``sequential``          and for version 1: ``read_sequential_blob``, ``write_sequential_blob``
+``questions``           an access as a value that can be asked: ``PortQuestion`` and so on
 ``defaults``            ``default_policy()``
 ``compiled``            ``CompiledPolicy(policy)``: what a run asks. ``.io(address, width, mask)``, ``.msr(msr, mask)``,
                         ``.instruction(index)``, ``.save_state(register, width, io)``; each returns a ``Decision``

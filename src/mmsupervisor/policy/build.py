@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from mmsupervisor.pi.errors import MmSupervisorError
@@ -10,6 +11,7 @@ from mmsupervisor.policy.check import security_policy_check
 from mmsupervisor.policy.layout import PolicyLayoutError
 from mmsupervisor.policy.legacy import assemble_legacy, write_legacy_blob
 from mmsupervisor.policy.model import AccessAttr, Policy, PolicyBoundsError, PolicyRoot, RootType
+from mmsupervisor.policy.sequential import write_sequential_blob
 from mmsupervisor.policy.source import PolicySource
 from mmsupervisor.policy.toml_writer import write_toml
 from mmsupervisor.policy.xml_writer import NotExpressibleError, write_xml
@@ -20,6 +22,7 @@ class OutputForm(Enum):
 
     BLOB = "blob"
     LEGACY = "legacy"
+    SEQUENTIAL = "sequential"
     XML = "xml"
     TOML = "toml"
 
@@ -63,26 +66,34 @@ def write_policy(source: PolicySource, form: OutputForm) -> bytes:
         case OutputForm.TOML:
             return write_toml(source).encode()
         case OutputForm.LEGACY:
-            return _write_legacy(source.policy)
+            return _write_old(source.policy, "a legacy blob", _as_legacy)
+        case OutputForm.SEQUENTIAL:
+            return _write_old(source.policy, "a sequential blob", write_sequential_blob)
 
 
-def _write_legacy(policy: Policy) -> bytes:
-    """A version 2 blob, whose lists are deny lists but for the instructions, which are an allow list (§3)."""
+def _as_legacy(roots: list[PolicyRoot]) -> bytes:
+    listed = sorted((root for root in roots if root.entries), key=lambda root: root.type)
+    if not listed:
+        raise PolicyLayoutError("lists without any entry, which the reference's tool refuses to read")
+    return write_legacy_blob(assemble_legacy(listed))
+
+
+def _write_old(policy: Policy, form: str, write: Callable[[list[PolicyRoot]], bytes]) -> bytes:
+    """A blob of version 1 or 2, whose lists are deny lists but for the instructions, which are an allow list (§3)."""
     roots = [root for root in policy.roots if root.entries or root.type != RootType.MEM]
     for root in roots:
         wanted = AccessAttr.ALLOW if root.type == RootType.INSTRUCTION else AccessAttr.DENY
         if root.type == RootType.SAVE_STATE:
-            raise NotExpressibleError(policy.file, "a legacy blob", "a save-state list")
+            raise NotExpressibleError(policy.file, form, "a save-state list")
         if root.access_attr != wanted:
             clause = f"its {root.type_name} list is always {'an' if wanted is AccessAttr.ALLOW else 'a'} "
-            raise NotExpressibleError(policy.file, "a legacy blob", f"{clause}{wanted.name.lower()} list")
-        _refuse_lost_fields(policy, root)
+            raise NotExpressibleError(policy.file, form, f"{clause}{wanted.name.lower()} list")
+        if any(root.reserved) or any(getattr(entry, "reserved", 0) for entry in root.entries):
+            raise NotExpressibleError(policy.file, form, "reserved fields that are not zero")
+    for kind in (RootType.IO, RootType.MSR):
+        if not policy.roots_of(kind):
+            raise NotExpressibleError(policy.file, form, f"no {kind.name} list, which denies everything")
     try:
-        return write_legacy_blob(assemble_legacy(sorted(roots, key=lambda root: root.type), file=policy.file))
+        return write(roots)
     except PolicyLayoutError as error:
-        raise NotExpressibleError(policy.file, "a legacy blob", str(error)) from error
-
-
-def _refuse_lost_fields(policy: Policy, root: PolicyRoot) -> None:
-    if any(root.reserved) or any(getattr(entry, "reserved", 0) for entry in root.entries):
-        raise NotExpressibleError(policy.file, "a legacy blob", "reserved fields that are not zero")
+        raise NotExpressibleError(policy.file, form, str(error)) from error

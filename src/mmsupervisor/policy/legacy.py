@@ -40,12 +40,13 @@ _ENTRY_VERSION = 1
 LEGACY_LISTS = (RootType.MEM, RootType.IO, RootType.MSR, RootType.INSTRUCTION)
 """The lists in the order of the header. A save state cannot be expressed."""
 
-_LAYOUTS = {
+ENTRY_LAYOUTS = {
     RootType.MEM: struct.Struct("<IIIQQI"),
     RootType.IO: struct.Struct("<IIIHHH"),
     RootType.MSR: struct.Struct("<IIIIHH"),
     RootType.INSTRUCTION: struct.Struct("<IIIHH"),
 }
+"""The descriptor of each list, with its header of twelve bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,23 @@ class LegacyPolicy:
             if one.entries
         )
 
+    def meant_roots(self) -> tuple[PolicyRoot, ...]:
+        """The lists as roots of a v1.0 policy that decides alike: the instructions are an allow list (§3).
+
+        Lists without an entry are kept: in v1.0 a list that is missing denies everything.
+        """
+        return tuple(
+            PolicyRoot(
+                one.kind,
+                AccessAttr.ALLOW if one.kind is RootType.INSTRUCTION else AccessAttr.DENY,
+                one.entries,
+                offset=one.offset,
+                count=len(one.entries),
+            )
+            for one in self.lists
+            if one.entries or one.kind is not RootType.MEM
+        )
+
 
 def read_legacy_blob(data: bytes, file: str = "policy", allowance: Allowance | None = None) -> LegacyPolicy:
     """Read a legacy blob. What the tool refuses in offsets, lists and descriptor headers is refused here.
@@ -120,15 +138,26 @@ def read_legacy_blob(data: bytes, file: str = "policy", allowance: Allowance | N
         offset, count = lists[2 * number : 2 * number + 2]
         if offset >= size:
             raise reader.error(8 + 8 * number, f"the {kind.name} list's offset {offset:#x} is not below Size", _SHEET)
-        view = window.view(offset, count * _LAYOUTS[kind].size, f"{kind.name} list")
+        view = window.view(offset, count * ENTRY_LAYOUTS[kind].size, f"{kind.name} list")
         allowance.take_items(count, file, 12 + 8 * number)
-        read.append(LegacyList(kind, tuple(_read_entries(view, kind, offset, window)), offset))
+        read.append(LegacyList(kind, tuple(read_entries(view, kind, offset, window)), offset))
     policy = LegacyPolicy(tuple(read), version, size, (), file)
     return replace(policy, extras=_uncovered(policy, data))
 
 
-def _read_entries(view: memoryview, kind: RootType, offset: int, reader: Reader) -> Iterable[Entry]:
-    layout = _LAYOUTS[kind]
+def read_entries(view: memoryview, kind: RootType, offset: int, reader: Reader) -> Iterable[Entry]:
+    """The descriptors of one list; both older forms have the same.
+
+    Args:
+        view: The list's bytes.
+        kind: What they must be.
+        offset: Where they lie in the blob.
+        reader: The blob, for messages.
+
+    Raises:
+        FormatError: a descriptor's version, type or size is not the one that the list requires.
+    """
+    layout = ENTRY_LAYOUTS[kind]
     for number, (version, of_kind, size, *values) in enumerate(layout.iter_unpack(view)):
         at = offset + number * layout.size
         if version != _ENTRY_VERSION:
@@ -156,8 +185,8 @@ def _make(kind: RootType, values: list[int], place: Place) -> Entry:
             return InstructionEntry(index, attributes, place=place)
 
 
-def _pack(entry: Entry) -> bytes:
-    """One descriptor in its legacy form.
+def pack_entry(entry: Entry) -> bytes:
+    """Write one descriptor in its legacy form.
 
     Raises:
         PolicyLayoutError: a value does not fit, or the descriptor is of a kind that has no legacy form.
@@ -174,7 +203,7 @@ def _pack(entry: Entry) -> bytes:
             values = (entry.instruction_index, entry.attributes)
         case _:
             raise PolicyLayoutError(f"a legacy policy cannot hold a {entry.KIND.name} descriptor")
-    layout = _LAYOUTS[entry.KIND]
+    layout = ENTRY_LAYOUTS[entry.KIND]
     try:
         return layout.pack(_ENTRY_VERSION, entry.KIND, layout.size, *values)
     except struct.error as error:
@@ -182,7 +211,7 @@ def _pack(entry: Entry) -> bytes:
 
 
 def _uncovered(policy: LegacyPolicy, data: bytes) -> tuple[Extra, ...]:
-    spans = [(one.offset, one.offset + len(one.entries) * _LAYOUTS[one.kind].size) for one in policy.lists]
+    spans = [(one.offset, one.offset + len(one.entries) * ENTRY_LAYOUTS[one.kind].size) for one in policy.lists]
     return uncovered([(0, LEGACY_HEADER_SIZE), *spans], data)
 
 
@@ -198,7 +227,7 @@ def write_legacy_blob(policy: LegacyPolicy) -> bytes:
         pieces = [(0, _HEADER.pack(policy.version, policy.size, *header))]
     except struct.error as error:
         raise PolicyLayoutError(f"{policy.file}: a header field does not fit: {error}") from error
-    pieces += [(one.offset, b"".join(map(_pack, one.entries))) for one in policy.lists if one.entries]
+    pieces += [(one.offset, b"".join(map(pack_entry, one.entries))) for one in policy.lists if one.entries]
     pieces += [(extra.offset, extra.data) for extra in policy.extras]
     return join_pieces(pieces, policy.file)
 
@@ -226,5 +255,5 @@ def assemble_legacy(roots: Iterable[PolicyRoot], version: int = 2, file: str = "
         if kind is RootType.MEM and root.entries and offset != LEGACY_HEADER_SIZE:
             raise PolicyLayoutError("the MEM root is not the first: the tool would point its list at other bytes")
         lists[kind] = LegacyList(kind, root.entries, LEGACY_HEADER_SIZE if kind is RootType.MEM else offset)
-        offset += len(root.entries) * _LAYOUTS[kind].size
+        offset += len(root.entries) * ENTRY_LAYOUTS[kind].size
     return LegacyPolicy(tuple(lists[kind] for kind in LEGACY_LISTS), version, offset, (), file)

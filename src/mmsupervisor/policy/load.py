@@ -20,6 +20,7 @@ from mmsupervisor.policy.defaults import default_policy
 from mmsupervisor.policy.legacy import read_legacy_blob
 from mmsupervisor.policy.model import POLICY_HEADER_SIZE, Policy
 from mmsupervisor.policy.reference_tool import read_xml_as_reference
+from mmsupervisor.policy.sequential import is_sequential, read_sequential_blob
 from mmsupervisor.policy.source import PolicySource
 from mmsupervisor.policy.toml_source import read_toml_policy
 from mmsupervisor.policy.xml_source import read_xml
@@ -38,6 +39,7 @@ class PolicyForm(Enum):
     TOML = "TOML"
     BLOB = "blob"
     LEGACY_BLOB = "legacy blob"
+    SEQUENTIAL_BLOB = "sequential blob"
     IMAGE = "firmware image"
 
 
@@ -73,7 +75,7 @@ def load_policy(name: str, *, as_reference: bool = False, allowance: Allowance |
     Args:
         name: A path; ``default``, ``amd`` or ``intel`` for a built-in one; or ``PATH#N`` for the N-th policy of a
             firmware image, counted from 0.
-        as_reference: Whether XML is read as the reference's tool reads it.
+        as_reference: Whether XML and legacy blobs are read as the reference's tool reads them.
         allowance: Bounds for hostile input.
 
     Raises:
@@ -126,7 +128,7 @@ def parse_policy(
         name: How it was named.
         path_name: Its file's name in messages; ``name`` if empty.
         number: Which policy of an image; the only one if None.
-        as_reference: Whether XML is read as the reference's tool reads it.
+        as_reference: Whether XML and legacy blobs are read as the reference's tool reads them.
         allowance: Bounds for hostile input.
 
     Raises:
@@ -145,7 +147,10 @@ def parse_policy(
         case PolicyForm.BLOB:
             source = PolicySource(read_blob_as_runtime(data, file, allowance))
         case PolicyForm.LEGACY_BLOB:
-            source = PolicySource(assemble(read_legacy_blob(data, file, allowance).roots(), file=file))
+            legacy = read_legacy_blob(data, file, allowance)
+            source = PolicySource(assemble(legacy.roots() if as_reference else legacy.meant_roots(), file=file))
+        case PolicyForm.SEQUENTIAL_BLOB:
+            source = PolicySource(assemble(read_sequential_blob(data, file, allowance).meant_roots(), file=file))
         case _:
             source = PolicySource(_from_image(data, file, number, allowance))
     if number is not None and form is not PolicyForm.IMAGE:
@@ -161,6 +166,8 @@ def guess_form(data: bytes) -> PolicyForm:
         0x1_0000 < first < 0x10_0000 and POLICY_HEADER_SIZE <= size <= len(data) and data[0x20:0x24] == b"\x28\0\0\0"
     ):
         return PolicyForm.BLOB
+    if is_sequential(data):
+        return PolicyForm.SEQUENTIAL_BLOB
     if first in (1, 2) and POLICY_HEADER_SIZE <= size <= len(data):
         return PolicyForm.LEGACY_BLOB
     if b"\0" not in data[:0x1000] or data.startswith((b"\xff\xfe", b"\xfe\xff")):
