@@ -25,6 +25,7 @@ INPUTS = 150
 
 PARSER_WORDS = ("classify", "decode", "decompress", "find", "parse", "read", "tool")
 NO_PARSERS = {
+    "pi/container/input_file.py:read_input_file": "reads a file, within a bound, and hands on its bytes",
     "pi/container/read_image.py:read_image_file": "opens a file and hands it to read_image",
     "pi/supervisor_hobs.py:HobBody.parse": "what the bodies have in common",
     "policy/load.py:read_input": "opens a file, within a bound, and hands on its bytes",

@@ -133,7 +133,7 @@ def test_what_cannot_be_read_raises_one_line(
             raise PermissionError(13, "Permission denied", str(path))
 
         # Root may read everything, so the refusal is played.
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr("mmsupervisor.pi.container.input_file.os.open", refuse)
     with pytest.raises(InputError, match=r"image\.fd: \w+"):
         survey(path)
 

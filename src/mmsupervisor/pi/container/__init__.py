@@ -6,6 +6,7 @@ without firmware is no error: its kind says what it is. ``Image`` is the root of
 :mod:`mmsupervisor.pi.volume` walks: ``files(image, FileType.MM)``, ``problems(image)``, ``raise_damage(image)``.
 """
 
+from mmsupervisor.pi.container.input_file import InputError
 from mmsupervisor.pi.container.model import (
     Capsule,
     CapsuleItem,
@@ -15,7 +16,7 @@ from mmsupervisor.pi.container.model import (
     Gap,
     Image,
 )
-from mmsupervisor.pi.container.read_image import InputError, read_image, read_image_file
+from mmsupervisor.pi.container.read_image import read_image, read_image_file
 
 __all__ = [
     "Capsule",

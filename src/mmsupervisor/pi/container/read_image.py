@@ -7,20 +7,17 @@ from pathlib import Path
 
 from mmsupervisor.pi.container.capsule import looks_like_capsule, read_capsule
 from mmsupervisor.pi.container.flash_descriptor import has_flash_descriptor, read_flash_descriptor
+from mmsupervisor.pi.container.input_file import read_input_file
 from mmsupervisor.pi.container.model import ContainerKind, FlashDescriptor, Gap, Image
 from mmsupervisor.pi.container.other_formats import kind_without_volumes
-from mmsupervisor.pi.errors import FormatError, LimitError, MmSupervisorError
-from mmsupervisor.pi.limits import MIB, Allowance
+from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume.layout import NVRAM_GUID
 from mmsupervisor.pi.volume.model import Volume
 from mmsupervisor.pi.volume.problem import Problem, ProblemKind, problem_at
 from mmsupervisor.pi.volume.read_file import first_other
 from mmsupervisor.pi.volume.read_volume import find_volumes
-
-
-class InputError(MmSupervisorError):
-    """The input cannot be read at all: no such file, no permission, a folder."""
 
 
 def read_image_file(path: Path, allowance: Allowance | None = None) -> Image:
@@ -35,14 +32,7 @@ def read_image_file(path: Path, allowance: Allowance | None = None) -> Image:
         LimitError: the file is larger than the bounds allow, or holds more than they allow.
     """
     allowance = allowance or Allowance()
-    bound = allowance.limits.input_bytes
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(bound + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    if len(data) > bound:
-        raise LimitError(str(path), bound, f"file is larger than {bound // MIB} MiB")
+    data = read_input_file(path, allowance.limits.input_bytes)
     return read_image(Reader(data, str(path)), allowance)
 
 
