@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,9 +10,13 @@ import pytest
 
 import mmsupervisor
 from mmsupervisor.abi.findings import FINDING_KINDS
+from mmsupervisor.abi.profile import PROFILES
 from mmsupervisor.core.events import DriverLoaded, HandlerRegistered, ProtocolInstalled
+from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
+from mmsupervisor.pi.status import Status
+from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.sample import GOOD_DRIVERS, shipped
 from mmsupervisor.session import Session
 from tests.samples.support import GUIDS, SAMPLES, boot_samples, handler_of, send
@@ -181,6 +186,16 @@ def test_every_finding_kind_has_a_mend_and_a_meaning() -> None:
         assert kind.title
         assert kind.meaning.endswith(".")
         assert kind.mend.endswith(".")
+
+
+def test_a_debug_build_boots_the_platform_and_stands_still_at_a_bad_message() -> None:
+    with mmsupervisor.boot(description=PlatformDescription(profile=PROFILES["newest-debug"])) as session:
+        assert session.stop is None
+        assert session.findings == ()
+        with pytest.raises(SystemStopError) as caught:
+            send(session, "StatusReturner", struct.pack("<5Q", 0, Status.DEVICE_ERROR, 0, 0, 0))
+        assert caught.value.finding.kind.number == "MM-1303"
+        assert session.stop is caught.value.finding
 
 
 def test_drivers_that_share_a_name_are_told_apart() -> None:

@@ -266,6 +266,9 @@ def _device(end: EndReport, outcome: Outcome, names: Mapping[Guid, str]) -> Iter
     if outcome is Outcome.BUDGET_SPENT:
         yield f"{end.cause}: stopped here. A device has no budget: it would hang."
         return
+    if end.reset == "none":
+        yield f"{end.cause}: stopped here. A DEBUG build stands still at a failed ASSERT: no telemetry, no reset."
+        return
     yield f"{end.cause}: stopped here. A device would write telemetry and reset ({end.reset})."
     if end.vector is not None and end.rip is not None:
         image = plain(names.get(end.image, end.image.label)) if end.image else "none"
