@@ -58,6 +58,7 @@ def test_the_worst_code_of_several_inputs(codes: list[ExitCode], worst: ExitCode
 CASES = [
     (FormatError("a.fd", 4, "is odd"), ExitCode.MALFORMED, "a.fd: offset 0x4: is odd"),
     (LimitError("a.fd", 4, "is large"), ExitCode.LIMIT, "a.fd: offset 0x4: is large"),
+    (MemoryError(), ExitCode.LIMIT, "there is not enough memory for this input"),
     (MissingLibraryError("Tiano", "tiano"), ExitCode.MISSING_LIBRARY, "Tiano: install the optional extra"),
     (InputError("a.fd: No such file or directory"), ExitCode.UNREADABLE, "a.fd: No such file or directory"),
     (OutputError("out/a.efi: is there already"), ExitCode.UNREADABLE, "out/a.efi: is there already"),

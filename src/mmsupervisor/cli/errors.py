@@ -39,7 +39,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
             return ExitCode.INTERRUPTED
         case BrokenPipeError():
             return ExitCode.BROKEN_PIPE
-        case LimitError():
+        case LimitError() | MemoryError():
             return ExitCode.LIMIT
         case MissingLibraryError():
             return ExitCode.MISSING_LIBRARY
@@ -58,6 +58,8 @@ def line_of(error: BaseException) -> str:
             return ""
         case MmSupervisorError():
             return str(error)
+        case MemoryError():
+            return "there is not enough memory for this input"
         case OSError(filename=filename, strerror=strerror) if strerror:
             return f"{os.fsdecode(filename)}: {strerror}" if isinstance(filename, str | bytes) else strerror
         case _:

@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
         4,
         "an input cannot be read, or an output cannot be written: missing, no permission, a folder, in the way",
     )
-    LIMIT = 5, "an input asks for more than the bounds for hostile input allow"
+    LIMIT = 5, "an input asks for more than the bounds for hostile input allow, or than there is memory for"
     MISSING_LIBRARY = 6, "an optional library is missing, and without it nothing in the input could be read"
     NOT_MET = 7, "an input was judged and does not meet what was asked of it: a check, a level, no new access"
     VIOLATION = 10, "a driver broke a rule that is fatal: a device would write telemetry and reset"
