@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mmsupervisor.abi.findings import FINDING_KINDS, FindingKind
 from mmsupervisor.pi.errors import MmSupervisorError
+
+if TYPE_CHECKING:
+    from mmsupervisor.core.scene import Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Finding:
         vector: Exception vector, or None for no exception.
         error_code: Its error code, or None.
         address: The address that was touched, or None.
+        scene: Where and how it was made, once it was recorded; findings are equal whatever their scenes.
     """
 
     kind: FindingKind
@@ -60,6 +65,7 @@ class Finding:
     vector: int | None = None
     error_code: int | None = None
     address: int | None = None
+    scene: Scene | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         """One line: number, place or subject, detail, rule, mend."""

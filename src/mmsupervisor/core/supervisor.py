@@ -6,7 +6,7 @@ here, so that a snapshot or a report has one place to begin.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mmsupervisor.abi.dxe_launch import CorePrivateData
@@ -21,6 +21,7 @@ from mmsupervisor.core.pages import PageServices, SupervisorPool
 from mmsupervisor.core.policy_watch import PolicyWatch
 from mmsupervisor.core.protocols import ProtocolDatabase
 from mmsupervisor.core.relaxations import Relaxations
+from mmsupervisor.core.scene import take_scene
 from mmsupervisor.core.unblocked import UnblockedList
 from mmsupervisor.machine.events import EventLog
 from mmsupervisor.machine.memory import PhysicalMemory
@@ -363,7 +364,7 @@ class Supervisor:
         """Record a finding that does not end the system. One that repeats is listed once; each time is an event."""
         if finding not in self._reported:
             self._reported.add(finding)
-            self.findings.append(finding)
+            self.findings.append(replace(finding, scene=take_scene(self, with_ring3=False)))
         self._emit(finding, fatal=False)
 
     def reference_bug(self, source: str, detail: str) -> None:
@@ -379,6 +380,7 @@ class Supervisor:
             finding: Why.
             how: The reset that follows, ``warm``, ``cold`` or :data:`STANDS_STILL`.
         """
+        finding = replace(finding, scene=take_scene(self, with_ring3=finding.place is not None))
         self.findings.append(finding)
         self._emit(finding, fatal=not self.removable)
         if self.removable:

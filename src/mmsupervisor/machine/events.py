@@ -116,6 +116,11 @@ class EventLog:
         self._step = 0
         self._sinks: list[Callable[[Record], None]] = []
 
+    @property
+    def next_step(self) -> int:
+        """Running number of the event that comes next."""
+        return self._step + 1
+
     def add_sink(self, sink: Callable[[Record], None]) -> None:
         """Call ``sink`` with every later record."""
         self._sinks.append(sink)
