@@ -34,7 +34,7 @@ from mmsupervisor.machine.events import EventLog, Record
 from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.container import read_image
 from mmsupervisor.pi.guid import Guid
-from mmsupervisor.pi.memory_types import MemoryType
+from mmsupervisor.pi.memory_types import MemoryDescriptor, MemoryType
 from mmsupervisor.pi.message import HEADER_SIZE
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.platform.description import PlatformDescription
@@ -103,6 +103,11 @@ class Session:
     def memory(self) -> PhysicalMemory:
         """Physical memory."""
         return self._platform.machine.memory
+
+    @property
+    def memory_map(self) -> tuple[MemoryDescriptor, ...]:
+        """UEFI's memory map of normal memory, by address, as DXE would report it now."""
+        return self._platform.world.memory_map.descriptors()
 
     @property
     def devices(self) -> DeviceSet:
