@@ -23,6 +23,7 @@ from mmsupervisor.pi.supervisor_hobs import MemoryProtectionSettings
 from mmsupervisor.platform.description import (
     AddressRange,
     DeviceFacts,
+    MemoryAttributesEntry,
     MemoryRange,
     PcdValue,
     PlatformDescription,
@@ -131,6 +132,13 @@ txt_heap_start = 0x700_0000
 txt_heap_size = 0x1000
 txt_dpr_start = 0x800_0000
 txt_dpr_size = 0x30_0000
+memory_attributes_table = false
+
+[[security.memory_attributes]]
+start = 0x6F00_0000
+size = 0x2000
+type = "runtime-code"
+execute_protected = true
 """
 
 
@@ -190,6 +198,8 @@ def everything(folder: Path) -> PlatformDescription:
             iommu_registers=(0xFED9_0000,),
             txt_heap=AddressRange(0x700_0000, 0x1000),
             txt_dpr=AddressRange(0x800_0000, 0x30_0000),
+            memory_attributes_table=False,
+            memory_attributes=(MemoryAttributesEntry(0x6F00_0000, 0x2000, 5, True),),
         ),
     )
 

@@ -12,6 +12,7 @@ from mmsupervisor.cli.policy_input import json_option, print_json, print_lines, 
 
 if TYPE_CHECKING:
     from mmsupervisor.platform.description import PlatformDescription
+    from mmsupervisor.policy.level_facts import MemoryFacts
     from mmsupervisor.policy.load import LoadedPolicy
 
 SAMPLE = "sample"
@@ -72,11 +73,11 @@ def level(
     loaded = load_policy(policy, as_reference=as_reference) if policy is not None else None
     facts = None
     if image is not None:
-        from mmsupervisor.platform.isolation import level_vendor, memory_facts
+        from mmsupervisor.platform.isolation import level_vendor
 
         description = _description(platform)
-        loaded = _fetched(image, description, loaded)
-        facts, vendor = memory_facts(description), vendor or level_vendor(description).value
+        loaded, facts = _fetched(image, description, loaded)
+        vendor = vendor or level_vendor(description).value
     assert loaded is not None  # noqa: S101  (one of the two was given)
     reports = [judge(loaded.policy, one, facts) for one in vendors_of(vendor or loaded.source.vendor)]
     document = level_document(loaded, reports, at_least)
@@ -97,15 +98,17 @@ def _description(path: Path | None) -> PlatformDescription:
     return read_platform(read_file(path), str(path), path.parent)
 
 
-def _fetched(image: str, description: PlatformDescription, replaced: LoadedPolicy | None) -> LoadedPolicy:
-    """Boot an image and fetch its policy."""
-    from mmsupervisor.platform.isolation import fetched_policy
-    from mmsupervisor.policy.blob import write_blob
+def _fetched(
+    image: str, description: PlatformDescription, replaced: LoadedPolicy | None
+) -> tuple[LoadedPolicy, MemoryFacts]:
+    """Boot an image, fetch its policy, and say what the platform's memory is."""
+    from mmsupervisor.platform.isolation import fetched_policy, memory_facts
     from mmsupervisor.policy.load import LoadedPolicy, PolicyForm
     from mmsupervisor.policy.source import PolicySource
     from mmsupervisor.session import boot
 
-    blob = write_blob(replaced.policy) if replaced is not None else None
-    with boot(None if image == SAMPLE else Path(image), description=description, policy=blob) as session:
+    policy = replaced.policy if replaced is not None else None
+    with boot(None if image == SAMPLE else Path(image), description=description, policy=policy) as session:
         fetched = fetched_policy(session.core, image)
-    return LoadedPolicy(image, PolicyForm.IMAGE, PolicySource(fetched))
+        facts = memory_facts(description, session.memory_map)
+    return LoadedPolicy(image, PolicyForm.IMAGE, PolicySource(fetched)), facts

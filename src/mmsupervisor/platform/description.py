@@ -110,6 +110,23 @@ class DeviceFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryAttributesEntry:
+    """An entry of UEFI's memory attributes table (UEFI 2.10 §4.6.4).
+
+    Attributes:
+        start: First address.
+        size: Bytes.
+        type: EFI memory type.
+        execute_protected: Whether EFI_MEMORY_XP is set.
+    """
+
+    start: int
+    size: int
+    type: int
+    execute_protected: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SecurityFacts:
     """What the level measurement is told of the platform (docs/reference/levels.md).
 
@@ -118,12 +135,16 @@ class SecurityFacts:
         iommu_registers: Base addresses of IOMMU registers in it, a page each.
         txt_heap: Intel TXT's heap; size 0 is none.
         txt_dpr: Intel TXT's DMA-protected range; size 0 is none.
+        memory_attributes_table: Whether UEFI publishes a memory attributes table.
+        memory_attributes: Its entries.
     """
 
     iommu_table: bool = False
     iommu_registers: tuple[int, ...] = ()
     txt_heap: AddressRange = AddressRange(0, 0)
     txt_dpr: AddressRange = AddressRange(0, 0)
+    memory_attributes_table: bool = True
+    memory_attributes: tuple[MemoryAttributesEntry, ...] = ()
 
 
 _Q35_MMIO = (

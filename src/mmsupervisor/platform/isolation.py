@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mmsupervisor.core.entry import Core
 from mmsupervisor.core.memory_policy import page_leaves
 from mmsupervisor.devices.pci import ECAM_SIZE
 from mmsupervisor.machine.save_state import Vendor as Cpu
 from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.pi.memory_types import PAGE_SIZE, MemoryDescriptor, MemoryType
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.policy.blob import read_blob_as_runtime
-from mmsupervisor.policy.level_facts import MemoryFacts, Region
+from mmsupervisor.policy.level_facts import MatEntry, MemoryFacts, Region
 from mmsupervisor.policy.level_tables import Vendor
 from mmsupervisor.policy.memory_policy import fetch_policy
 from mmsupervisor.policy.model import Policy
 
-_PAGE = 0x1000
 _TXT_PRIVATE, _TXT_PUBLIC = 0xFED2_0000, 0xFED3_0000
 _FETCH_ROOM = 0x1_0000
 """Bytes that a caller of the fetch request has by default: a comm buffer of 16 pages."""
@@ -29,26 +31,37 @@ def level_vendor(description: PlatformDescription) -> Vendor:
     return Vendor.AMD if description.vendor is Cpu.AMD else Vendor.INTEL
 
 
-def memory_facts(description: PlatformDescription) -> MemoryFacts:
+def memory_facts(description: PlatformDescription, memory_map: Iterable[MemoryDescriptor] = ()) -> MemoryFacts:
     """A platform's memory as the measurement of levels sees it.
 
-    The memory attributes table is there and empty: nothing of this platform is runtime code, and such tables name no
-    conventional memory.
+    Args:
+        description: The platform. Unless it says otherwise, its memory attributes table is there and empty: nothing of
+            the platform itself is runtime code, and such tables name no conventional memory.
+        memory_map: UEFI's memory map of a boot: its free memory will be the operating system's.
     """
     security = description.security
-    iommu = tuple(Region(base, _PAGE, "IOMMU registers") for base in security.iommu_registers)
+    mat = tuple(
+        MatEntry(item.type, Region(item.start, item.size, "memory attributes table"), item.execute_protected)
+        for item in security.memory_attributes
+    )
+    iommu = tuple(Region(base, PAGE_SIZE, "IOMMU registers") for base in security.iommu_registers)
     txt = (
-        Region(_TXT_PRIVATE, _PAGE, "TXT private space"),
+        Region(_TXT_PRIVATE, PAGE_SIZE, "TXT private space"),
         Region(security.txt_heap.start, security.txt_heap.size, "TXT heap"),
         Region(security.txt_dpr.start, security.txt_dpr.size, "TXT DMA-protected range"),
-        Region(_TXT_PUBLIC, _PAGE, "TXT public space"),
+        Region(_TXT_PUBLIC, PAGE_SIZE, "TXT public space"),
     )
     ecam = description.devices.ecam
     return MemoryFacts(
-        mat=(),
+        mat=mat if security.memory_attributes_table else None,
         iommu=iommu if security.iommu_table else None,
         txt=tuple(region for region in txt if region.size),
         ecam=(Region(ecam, ECAM_SIZE, "PCI configuration space (ECAM)"),) if ecam else (),
+        conventional=tuple(
+            Region(item.physical_start, item.number_of_pages * PAGE_SIZE, "free memory")
+            for item in memory_map
+            if item.type == MemoryType.CONVENTIONAL
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.machine.memory import PAGE_SIZE
 from mmsupervisor.machine.routing import PORTS
 from mmsupervisor.machine.save_state import Vendor
+from mmsupervisor.pi.memory_types import MemoryType
 from mmsupervisor.pi.pcd_database import DatumType
 from mmsupervisor.platform.description import MIB
 from mmsupervisor.platform.kinds import Choice, Date, File, Flag, GuidValue, Kind, ListOf, Number, PcdData, Text
@@ -26,6 +27,13 @@ _COMM_PAGES = Number(least=1, most=0x1000, unit="pages")
 
 RANGE_TYPES = {"mmio": 1, "firmware-device": 3, "reserved": 5}
 """Names of the resource types that a range may have."""
+
+MAT_TYPES = {
+    "runtime-code": int(MemoryType.RUNTIME_SERVICES_CODE),
+    "runtime-data": int(MemoryType.RUNTIME_SERVICES_DATA),
+    "conventional": int(MemoryType.CONVENTIONAL),
+}
+"""Names of the memory types that an entry of the memory attributes table may have."""
 
 
 def _port(count: int) -> Number:
@@ -247,7 +255,8 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section(
         "security",
-        "Facts for measuring the policy level (docs/reference/levels.md). A boot does not use them.",
+        "Facts for measuring the policy level (docs/reference/levels.md): `mmsup policy level --boot` judges by them "
+        "what a boot mapped. They change nothing of the boot itself.",
         (
             Key("iommu_table", Flag(), "Whether there is a DMAR (Intel) or IVRS (AMD) table"),
             Key("iommu_registers", ListOf(_PAGE), "Register pages in that table"),
@@ -255,7 +264,19 @@ SECTIONS: tuple[Section, ...] = (
             Key("txt_heap_size", Number(most=_END, multiple=PAGE_SIZE, is_hex=True, unit="bytes"), "0 for none"),
             Key("txt_dpr_start", _PAGE, "Intel TXT's DMA-protected range"),
             Key("txt_dpr_size", Number(most=_END, multiple=PAGE_SIZE, is_hex=True, unit="bytes"), "0 for none"),
+            Key("memory_attributes_table", Flag(), "Whether UEFI publishes a memory attributes table"),
         ),
+    ),
+    Section(
+        "security.memory_attributes",
+        "An entry of the memory attributes table: runtime memory of UEFI and its attributes.",
+        (
+            Key("start", _PAGE, "First address", is_needed=True),
+            Key("size", _PAGES, "Its size", is_needed=True),
+            Key("type", Choice(tuple(MAT_TYPES)), "Its EFI memory type", is_needed=True),
+            Key("execute_protected", Flag(), "Whether EFI_MEMORY_XP is set", is_needed=True),
+        ),
+        is_array=True,
     ),
 )
 """All tables, in the order of the default file."""

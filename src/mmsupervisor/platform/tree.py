@@ -19,17 +19,19 @@ from mmsupervisor.pi.supervisor_hobs import GuardFlags, MemoryProtectionSettings
 from mmsupervisor.platform.description import (
     AddressRange,
     DeviceFacts,
+    MemoryAttributesEntry,
     MemoryRange,
     PcdValue,
     PlatformDescription,
     SecurityFacts,
 )
-from mmsupervisor.platform.schema import RANGE_TYPES
+from mmsupervisor.platform.schema import MAT_TYPES, RANGE_TYPES
 
 Table: TypeAlias = dict[Any, Any]
 Tree: TypeAlias = dict[str, Table | list[Table]]
 
 _TYPE_NAMES = {number: name for name, number in RANGE_TYPES.items()}
+_MAT_NAMES = {number: name for name, number in MAT_TYPES.items()}
 _GUARDS = {
     "page_guard": GuardFlags.PAGE_GUARD,
     "pool_guard": GuardFlags.POOL_GUARD,
@@ -78,6 +80,7 @@ def to_tree(description: PlatformDescription) -> Tree:
         "pcd": [_pcd_table(item) for item in description.pcds],
         **_device_tables(description.devices),
         "security": _security_table(description.security),
+        "security.memory_attributes": [_mat_table(item) for item in description.security.memory_attributes],
     }
 
 
@@ -118,6 +121,16 @@ def _security_table(facts: SecurityFacts) -> Table:
         "txt_heap_size": facts.txt_heap.size,
         "txt_dpr_start": facts.txt_dpr.start,
         "txt_dpr_size": facts.txt_dpr.size,
+        "memory_attributes_table": facts.memory_attributes_table,
+    }
+
+
+def _mat_table(item: MemoryAttributesEntry) -> Table:
+    return {
+        "start": item.start,
+        "size": item.size,
+        "type": _MAT_NAMES[item.type],
+        "execute_protected": item.execute_protected,
     }
 
 
@@ -163,7 +176,7 @@ def from_tree(tree: Tree, folder: Path) -> PlatformDescription:
             for item in _many(tree, "pcd")
         ),
         devices=_devices(tree, folder),
-        security=_security(_one(tree, "security")),
+        security=_security(_one(tree, "security"), _many(tree, "security.memory_attributes")),
     )
 
 
@@ -206,10 +219,15 @@ def _devices(tree: Tree, folder: Path) -> DeviceFacts:
     )
 
 
-def _security(table: Table) -> SecurityFacts:
+def _security(table: Table, attributes: list[Table]) -> SecurityFacts:
     return SecurityFacts(
         table["iommu_table"],
         table["iommu_registers"],
         AddressRange(table["txt_heap_start"], table["txt_heap_size"]),
         AddressRange(table["txt_dpr_start"], table["txt_dpr_size"]),
+        table["memory_attributes_table"],
+        tuple(
+            MemoryAttributesEntry(item["start"], item["size"], MAT_TYPES[item["type"]], item["execute_protected"])
+            for item in attributes
+        ),
     )
