@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -173,37 +174,98 @@ def test_state_brings_mode_and_pages_back(flash: CfiFlash, memory: PhysicalMemor
 
 
 def test_ring_3_writes_a_byte_and_waits_for_it(memory: PhysicalMemory, flash: CfiFlash) -> None:
-    """Reads are direct, then exits, then direct again: within one entry, with nothing between but the commands."""
+    """Reads are direct, then the device's: within one entry, with nothing between but commands."""
     code, stack, leave = 0x10_0000, 0x11_0000, bytes.fromhex("0f05")
     program = bytes.fromhex(
         "8a19"  # mov bl, [rcx]        array, direct
         "c60140"  # mov byte [rcx], 40h
         "c6015a"  # mov byte [rcx], 5Ah
-        "8a11"  # wait: mov dl, [rcx]  status, an exit
+        "8a11"  # wait: mov dl, [rcx]  status
         "84d2"  # test dl, dl
         "79fa"  # jns wait
         "c601ff"  # mov byte [rcx], FFh
-        "440fb601"  # movzx r8d, byte [rcx]  array, direct
+        "440fb601"  # movzx r8d, byte [rcx]  array
     )
     memory.add_ram(code, 0x2_0000, "ram")
     memory.assign(code, 0x1000, Attribute.RO)
     memory.assign(stack, 0x1000, Attribute.XP)
     memory.write(code, program + leave)
-    processor = UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36)))
-    seen = []
-    exit_ = processor.enter(Entry(code, stack + 0xFF8, (BASE + 0x1000,)))
+    with closing(UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36)))) as processor:
+        exits, seen = run(processor, flash, Entry(code, stack + 0xFF8, (BASE + 0x1000,)))
+        assert seen == [0x40, 0x5A, "read", 0xFF, "read"], "the flash gives the array too, until the next stop"
+        assert exits == 1, "the first command; then the flash answers without one"
+        assert processor.registers().r8 == 0x5A
+        assert processor.registers().rbx & 0xFF == CONTENT[0x1000]
+    assert in_array_mode(flash, memory)
+
+
+def run(processor: UnicornProcessor, flash: CfiFlash, entry: Entry) -> tuple[int, list[int | str]]:
+    """Run to a system call; return the number of exits on the way, and all that the flash was asked."""
+    seen: list[int | str] = []
+    read, write = flash.mmio_read, flash.mmio_write
+
+    def note_read(offset: int, width: int) -> int:
+        seen.append("read")
+        return read(offset, width)
+
+    def note_write(offset: int, width: int, value: int) -> None:
+        seen.append(value)
+        write(offset, width, value)
+
+    flash.mmio_read, flash.mmio_write = note_read, note_write  # type: ignore[method-assign]
+    exits = 0
+    exit_ = processor.enter(entry)
     while isinstance(exit_, MmioAccess):
-        offset = exit_.address - BASE
-        seen.append((exit_.write, exit_.value))
-        value = 0
+        exits += 1
+        offset, value = exit_.address - BASE, 0
         if exit_.write:
             flash.mmio_write(offset, exit_.width, exit_.value)
         else:
             value = flash.mmio_read(offset, exit_.width)
         exit_ = processor.resume(value)
     assert isinstance(exit_, SystemCall)
-    assert [value for write, value in seen if write] == [0x40, 0x5A, 0xFF]
-    assert len(seen) == 4, "one read of the status, none of the array"
-    assert processor.registers().r8 == 0x5A
-    assert processor.registers().rbx & 0xFF == CONTENT[0x1000]
-    processor.close()
+    flash.mmio_read, flash.mmio_write = read, write  # type: ignore[method-assign]
+    return exits, seen
+
+
+@pytest.mark.parametrize(
+    ("store_rdx", "width"), [("8811", 1), ("668911", 2), ("8911", 4), ("488911", 8), ("660f1301", 8)]
+)
+@pytest.mark.parametrize("offset", [0, 1, 2, 3, 4, 6])
+def test_wide_and_unaligned_stores_mean_the_same_within_the_processor(
+    memory: PhysicalMemory, store_rdx: str, width: int, offset: int
+) -> None:
+    """The flash is driven twice: by ring 3 in the middle of a program, and by the exits that other processors give."""
+    ours, twin = (CfiFlash(memory, base, CONTENT, f"{base:#x}", writable=True) for base in (BASE, BASE + 0x10_0000))
+    code, value, at = 0x10_0000, 0x1120_4440_1040_A5FF, 0x1000 + offset
+    memory.add_ram(code, 0x2_0000, "ram")
+    memory.assign(code, 0x1000, Attribute.RO)
+    memory.assign(code + 0x1_0000, 0x1000, Attribute.XP)
+    memory.assign(BASE, SIZE, Attribute.XP)
+    load = "66480f6ec2" if width == 8 and store_rdx.startswith("66") else ""  # movq xmm0, rdx
+    memory.write(code, bytes.fromhex(f"c60140 c6015a {load} {store_rdx} 0f05"))  # program a byte, then the store
+    with closing(UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36)))) as processor:
+        exits, _ = run(processor, ours, Entry(code, code + 0x1_0FF8, (BASE + at, value)))
+    assert exits == 1
+    store(twin, (at, 0x40), (at, 0x5A))
+    twin.mmio_write(at, width, value & (1 << 8 * width) - 1)
+    assert ours.content == twin.content
+    assert ours.state() == twin.state()
+
+
+def test_a_device_that_fails_within_the_processor_ends_the_run(memory: PhysicalMemory, flash: CfiFlash) -> None:
+    code = 0x10_0000
+    memory.add_ram(code, 0x2_0000, "ram")
+    memory.assign(code, 0x1000, Attribute.RO)
+    memory.write(code, bytes.fromhex("8a01 0f05"))  # mov al, [rcx]
+    store(flash, (0, 0x70))
+
+    def fail(offset: int, width: int) -> int:
+        raise RuntimeError("a fault of the model")
+
+    flash.mmio_read = fail  # type: ignore[method-assign]
+    with (
+        closing(UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36)))) as processor,
+        pytest.raises(RuntimeError, match="a fault of the model"),
+    ):
+        processor.enter(Entry(code, code + 0x1_0FF8, (BASE,)))

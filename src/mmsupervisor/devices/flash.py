@@ -19,6 +19,9 @@ E8         count - 1, that many stores, D0       programs them together; reads g
 other      -                                     array mode
 =========  ====================================  ==============================================================
 
+A store of eight bytes is two of four, and one that is not aligned is so many single bytes: that is how the bus of the
+machine brings them.
+
 Status: bit 7 ready, bit 5 erase error, bit 4 program error; both errors together are a broken sequence of commands.
 Nothing takes time: the flash is ready at once.
 
@@ -36,6 +39,9 @@ SECTOR = 0x1000
 
 BUFFER_STORES = 256
 """Most stores of one buffered program."""
+
+BUS_WIDTH = 4
+"""Bytes of the widest store that arrives as one."""
 
 READY = 0x80
 ERASE_ERROR = 0x20
@@ -82,6 +88,9 @@ class CfiFlash:
         self._expected = 0
         self._buffer: list[tuple[int, int, int]] = []
         self.bank: Bank = memory.add_flash(base, len(content), name, self)
+        if self.bank.backing is None:
+            raise ValueError("a flash bank has memory")
+        self._array = self.bank.backing.buffer
         self._array[:] = content
 
     @property
@@ -93,13 +102,6 @@ class CfiFlash:
     def content(self) -> bytes:
         """What is in it, whatever mode it is in."""
         return bytes(self._array)
-
-    @property
-    def _array(self) -> memoryview:
-        backing = self.bank.backing
-        if backing is None:
-            raise ValueError("a flash bank has memory")
-        return backing.buffer
 
     # Reads
 
@@ -123,10 +125,15 @@ class CfiFlash:
 
     def mmio_write(self, offset: int, width: int, value: int) -> None:
         """Take a command, or the data of one."""
-        if self._cycle == 0:
+        if width > BUS_WIDTH or offset & width - 1:
+            step = 1 if offset & width - 1 else BUS_WIDTH
+            for at in range(0, width, step):
+                self.mmio_write(offset + at, step, value >> 8 * at & (1 << 8 * step) - 1)
+        elif self._cycle == 0:
             self._begin(value & 0xFF)
         elif self._command in _PROGRAM:
-            self._program([(offset, width, value)])
+            self._cycle = 0
+            self._program(offset, width, value)
         elif self._command == _BUFFERED:
             self._fill_buffer(offset, width, value)
         else:
@@ -175,23 +182,25 @@ class CfiFlash:
             if len(self._buffer) == self._expected:
                 self._cycle = 3
         elif value & 0xFF == _CONFIRM:
-            self._program(self._buffer)
+            self._cycle = 0
+            for store in self._buffer:
+                self._program(*store)
         else:
             self._cycle = 0
             self.status |= SEQUENCE_ERROR
             self._enter(_ARRAY)
 
-    def _program(self, stores: list[tuple[int, int, int]]) -> None:
-        self._cycle = 0
+    def _program(self, offset: int, width: int, value: int) -> None:
         self.status |= READY
         if not self.writable:
             self.status |= PROGRAM_ERROR
             return
-        for offset, width, value in stores:
-            new = value.to_bytes(width, "little")
-            old = self._array[offset : offset + width]
-            self.unerased += sum(1 for before, after in zip(old, new, strict=True) if after & ~before)
-            self._array[offset : offset + width] = new
+        for at in range(offset, offset + width):
+            byte = value & 0xFF
+            if byte & ~self._array[at]:
+                self.unerased += 1
+            self._array[at] = byte
+            value >>= 8
 
     # Snapshots
 

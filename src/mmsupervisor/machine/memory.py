@@ -103,6 +103,8 @@ class Bank:
         backing: Host memory, or None for a device.
         device: The device, or None for memory.
         writable: Whether stores reach the memory; False for flash in array mode (stores go to the device).
+        answers_within: Whether a processor may hand the device its accesses without an exit. They then come as the
+            machine's bus brings them: four bytes at the most, and single bytes where they are not aligned.
     """
 
     base: int
@@ -111,6 +113,7 @@ class Bank:
     backing: HostBacking | None = None
     device: MmioDevice | None = None
     writable: bool = True
+    answers_within: bool = False
 
     @property
     def end(self) -> int:
@@ -216,7 +219,7 @@ class PhysicalMemory:
         """
         self._check_free(base, size, name)
         bank = Bank(base, size, name, backing=HostBacking(size, "mm-flash"), device=device, writable=False)
-        self._registers[bank] = Bank(base, size, name, device=device)
+        self._registers[bank] = Bank(base, size, name, device=device, answers_within=True)
         return self._add(bank)
 
     def show_flash(self, bank: Bank, *, array: bool) -> None:

@@ -106,7 +106,8 @@ class MmioAccess:
     """A device's page was touched with the right to do so.
 
     Answer with ``resume(value)``; for a write the value is ignored. An instruction that touches the device
-    more than once (``rep movs``, ``or [mem], reg``) gives one exit for each touch, in program order.
+    more than once (``rep movs``, ``or [mem], reg``) gives one exit for each touch, in program order. Where a bank says
+    that its device answers within, a processor may let it, and there is no exit.
 
     Attributes:
         address: First byte.

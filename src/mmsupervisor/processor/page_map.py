@@ -15,6 +15,9 @@ _PRESENT, _WRITE, _USER, _FETCH = 1, 2, 4, 0x10
 READ, WRITE, EXECUTE = int(Access.READ), int(Access.WRITE), int(Access.EXECUTE)
 """Kinds of access as plain numbers: arithmetic with flags of an enumeration takes ten times as long."""
 
+WITHIN = 8
+"""Beside a kind of access: a device answers it, without an exit."""
+
 _RING3 = {
     int(attributes): int(PageState(attributes).ring3)
     for attributes in (
@@ -41,6 +44,15 @@ def direct_access(state: PageState) -> int:
         return 0
     access = _RING3[int(state.attributes)]
     return access if bank.writable else access & ~WRITE
+
+
+def access_without_exit(state: PageState) -> int:
+    """Return what ring 3 may do with no exit: :func:`direct_access`, or :data:`WITHIN` and what a device may answer."""
+    bank = state.bank
+    if bank is None or not bank.answers_within:
+        return direct_access(state)
+    access = _RING3[int(state.attributes)] & ~EXECUTE
+    return access | WITHIN if access else 0
 
 
 def page_fault_code(memory: PhysicalMemory, address: int, access: Access) -> int:

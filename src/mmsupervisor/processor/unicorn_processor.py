@@ -78,7 +78,7 @@ class UnicornProcessor:
         self._changes: list[ProtectionChange] = memory.subscribe()
         self._mapped: tuple[Bank, ...] = ()
         self._engine = Engine(
-            lambda page: page_map.direct_access(memory.state(page)), memory.read, self._loads_descriptor
+            lambda page: page_map.access_without_exit(memory.state(page)), memory.read, self._loads_descriptor
         )
         self._write_entry = self._engine.writer(RAX, RCX, RDX, RSP, R8, R9, R15)
         self._write_return = self._engine.writer(RAX, RCX, R11)
@@ -160,6 +160,8 @@ class UnicornProcessor:
             for bank in banks:
                 if bank.backing is not None and bank not in self._mapped:
                     self._engine.map(bank.base, bank.size, bank.backing.host_address)
+                    if bank.device is not None:
+                        self._engine.map_device(bank.base, bank.size, bank.device)
             self._mapped = banks
             self._engine.flush()
         else:

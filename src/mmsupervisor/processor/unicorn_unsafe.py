@@ -11,6 +11,8 @@ exits of its stops. Three decisions shape it:
   :mod:`mmsupervisor.processor.trapped`) are found when their block is translated, before it first runs, and get a hook
   that stops in front of them. Everything that is executed was translated, so none is missed, self-modified code
   included. Operands that must be aligned are found in the same way, and looked at each time.
+* Flash that shows its registers lies a second time, as a device, at addresses that no machine has, and a TLB fill leads
+  there: a driver that programs a store makes a million touches, and an exit for each would take minutes.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from typing import Any
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
-from mmsupervisor.machine.memory import PAGE_SIZE, Access, ProtectionChange
+from mmsupervisor.machine.memory import PAGE_SIZE, Access, MmioDevice, ProtectionChange
 from mmsupervisor.processor.alignment import AlignedOperand, aligned_operands, lies_askew
 from mmsupervisor.processor.block_counter_unsafe import BlockCounter
 from mmsupervisor.processor.engine_context import NOTHING_IN_FLIGHT, EngineError, find_layout
 from mmsupervisor.processor.interface import Registers
+from mmsupervisor.processor.page_map import WITHIN
 from mmsupervisor.processor.ring3_setup import (
     CODE,
     CR0_SET,
@@ -55,12 +58,24 @@ _MANY_CHANGES = 16
 """Changes of protection that are not worth being looked at one by one: asking for all pages again is cheaper."""
 
 _NEEDED = {uc.UC_MEM_READ: Access.READ, uc.UC_MEM_WRITE: Access.WRITE, uc.UC_MEM_FETCH: Access.EXECUTE}
-_UNICORN_ACCESS = [
-    (uc.UC_PROT_READ if access & Access.READ else 0)
-    | (uc.UC_PROT_WRITE if access & Access.WRITE else 0)
-    | (uc.UC_PROT_EXEC if access & Access.EXECUTE else 0)
-    for access in range(8)
-]
+_WINDOW = 1 << 50
+"""What is added to an address to reach the device there; beyond every physical address."""
+
+_TO_MEMORY, _TO_DEVICE = 0x100, 0x200
+"""Beside Unicorn's permissions of a page: where it leads. A page that leads elsewhere has to be filled anew."""
+
+
+def _permissions(access: int) -> int:
+    granted = (
+        (uc.UC_PROT_READ if access & Access.READ else 0)
+        | (uc.UC_PROT_WRITE if access & Access.WRITE else 0)
+        | (uc.UC_PROT_EXEC if access & Access.EXECUTE else 0)
+    )
+    where = _TO_DEVICE if access & WITHIN else _TO_MEMORY
+    return granted | where if granted else 0
+
+
+_UNICORN_ACCESS = [_permissions(access) for access in range(2 * WITHIN)]
 
 
 class Stop(Enum):
@@ -100,7 +115,8 @@ class Engine:
         """Open Unicorn and bring it to ring 3.
 
         Args:
-            lookup: Gives what ring 3 may do directly with the page at an address.
+            lookup: Gives what ring 3 may do with the page at an address without an exit, as of
+                :func:`mmsupervisor.processor.page_map.access_without_exit`.
             read_code: Gives bytes of memory at an address.
             loads_descriptor: Whether the instruction at an address reads the descriptor table.
 
@@ -277,14 +293,14 @@ class Engine:
             else:
                 access = self._access[page] = _UNICORN_ACCESS[self._lookup(page)]
         needed = _NEEDED[kind]
-        if not access & _UNICORN_ACCESS[needed]:
+        if not access & _UNICORN_ACCESS[needed] & uc.UC_PROT_ALL:
             self._stop = Stop.DENIED
             self.denied_page = page
             self.denied_access = needed
             return False
         filled = entry[0]
-        filled.paddr = page
-        filled.perms = access
+        filled.paddr = page + _WINDOW if access & _TO_DEVICE else page
+        filled.perms = access & uc.UC_PROT_ALL
         return True
 
     def _setup_access(self) -> int:
@@ -447,6 +463,20 @@ class Engine:
     def map(self, base: int, size: int, host_address: int) -> None:
         """Put host memory behind physical addresses."""
         self._uc.mem_map_ptr(base, size, uc.UC_PROT_ALL, host_address)
+
+    def map_device(self, base: int, size: int, device: MmioDevice) -> None:
+        """Let a device answer at physical addresses, for pages whose look-up says :data:`WITHIN`."""
+
+        def read(_uc: int, offset: int, width: int, _data: int) -> int:
+            return device.mmio_read(offset, width)
+
+        def write(_uc: int, offset: int, width: int, value: int, _data: int) -> None:
+            device.mmio_write(offset, width, value)
+
+        functions = binding.MMIO_READ_CFUNC(self._guard(read)), binding.MMIO_WRITE_CFUNC(self._guard(write))
+        self._callbacks += functions
+        status = binding.uclib.uc_mmio_map(self._uc._uch, base + _WINDOW, size, functions[0], None, functions[1], None)
+        self._check(status == uc.UC_ERR_OK, f"a device at {base:#x} is refused with {status}")
 
     def flush(self) -> None:
         """Forget all page permissions."""
