@@ -121,9 +121,11 @@ class Once:
     """A check that the call was not made before.
 
     Attributes:
+        made_by: The driver whose call it is.
         status: The internal status of a failure.
     """
 
+    made_by: str
     status: Status = Status.ALREADY_STARTED
 
 
@@ -178,6 +180,7 @@ _S = Status
 _C = CallNumber
 _LEGACY = "syscall-abi.md §7.1"
 _GUID16 = 16
+_BROKER, _REPORTER = "the broker (MmSupervisorRing3Broker)", "the error reporter (MmSupervisorErrorReport)"
 _POINTER8 = 8
 _MMST_SIZE = 0xF0
 
@@ -240,7 +243,7 @@ _DECLARATIONS = (
     SystemCallDeclaration(
         _C.SMM_REG_HDL_JMP, (_A("CentralJump", Kind.CODE), _A("ApJump", Kind.CODE)),
         "register the two routines through which ring 3 is called", "0",
-        checks=(Once(), UserRange(0, _POINTER8), UserRange(1, _POINTER8)),
+        checks=(Once(_BROKER), UserRange(0, _POINTER8), UserRange(1, _POINTER8)),
     ),
     SystemCallDeclaration(
         _C.SMM_INST_CONF_T, (_GUID, _A("Table", Kind.POINTER), _A("Size", Kind.BYTES)),
@@ -296,7 +299,7 @@ _DECLARATIONS = (
     ),
     SystemCallDeclaration(
         _C.SMM_SET_CPL3_TBL, (_A("Mmst", Kind.POINTER),), "register ring 3's MM system table", "0",
-        checks=(UserRange(0, _MMST_SIZE), Once()),
+        checks=(UserRange(0, _MMST_SIZE), Once(_BROKER)),
     ),
     SystemCallDeclaration(
         _C.SMM_INST_PROT, (_GUID,), "make a protocol known to dependency expressions", "0",
@@ -305,7 +308,7 @@ _DECLARATIONS = (
     SystemCallDeclaration(_C.SMM_QRY_HOB, (), "ask for the HOB list", "address of the read-only copy, or 0"),
     SystemCallDeclaration(
         _C.SMM_ERR_RPT_JMP, (_A("Function", Kind.CODE),), "register the routine that is told of violations", "0",
-        checks=(UserRange(0, _POINTER8), Once()),
+        checks=(UserRange(0, _POINTER8), Once(_REPORTER)),
     ),
     SystemCallDeclaration(
         _C.SMM_MM_HDL_REG_1, (_GUID, _A("Handler", Kind.CODE), _A("Caller", Kind.CODE)),

@@ -33,11 +33,13 @@ class PolicyDeniedError(CoreError):
 
     Attributes:
         rule: The rule that decided, with its place in the policy.
+        written: That place alone, or empty where no rule decided.
     """
 
-    def __init__(self, status: Status, detail: str, rule: str, mend: str) -> None:
-        """Record status, request, rule and mend."""
+    def __init__(self, status: Status, detail: str, rule: str, mend: str, written: str = "") -> None:
+        """Record status, request, rule, mend and place."""
         self.rule = rule
+        self.written = written
         super().__init__(status, detail, mend=mend)
 
 

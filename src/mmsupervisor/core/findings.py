@@ -52,6 +52,7 @@ class Finding:
         vector: Exception vector, or None for no exception.
         error_code: Its error code, or None.
         address: The address that was touched, or None.
+        written: Where in the policy the rule is written, ``file:line`` or an offset in a blob; empty for other rules.
         scene: Where and how it was made, once it was recorded; findings are equal whatever their scenes.
     """
 
@@ -65,6 +66,7 @@ class Finding:
     vector: int | None = None
     error_code: int | None = None
     address: int | None = None
+    written: str = ""
     scene: Scene | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -86,10 +88,11 @@ def make_finding(
     vector: int | None = None,
     error_code: int | None = None,
     address: int | None = None,
+    written: str = "",
 ) -> Finding:
     """Build a finding; the kind's own mend serves where no better one is given."""
     kind = FINDING_KINDS[number]
-    return Finding(kind, place, subject, detail, rule, mend or kind.mend, status, vector, error_code, address)
+    return Finding(kind, place, subject, detail, rule, mend or kind.mend, status, vector, error_code, address, written)
 
 
 class SystemStopError(MmSupervisorError):

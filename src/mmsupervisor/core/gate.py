@@ -30,7 +30,6 @@ Service: TypeAlias = Callable[[Supervisor, int, int, int], int]
 """Serves one call: (supervisor, RDX, R8, R9) to RAX. A :class:`CoreError` it raises is fatal."""
 
 _MASK64 = (1 << 64) - 1
-_ONCE = "Leave this call to the driver that makes it first, as a rule the broker or the error reporter."
 
 
 class SystemCallGate:
@@ -69,7 +68,8 @@ class SystemCallGate:
             match check:
                 case Once():
                     if declaration.number in supervisor.calls_made:
-                        raise CoreError(check.status, "the call was made before and may be made once only", mend=_ONCE)
+                        detail = "it was made before, and may be made once"
+                        raise CoreError(check.status, detail, mend=_mend_once(check))
                 case NonZero():
                     if arguments[check.argument] == 0:
                         raise CoreError(check.status, f"{declaration.arguments[check.argument].name} is 0")
@@ -104,10 +104,21 @@ class SystemCallGate:
         if isinstance(error, Ring0FaultError):
             return self._ring0_fault(detail, error)
         if isinstance(error, PolicyDeniedError):
-            return make_finding("MM-1001", detail, place=place, rule=error.rule, mend=error.mend, status=error.status)
+            return self._denied(detail, error)
         resources = error.status in (Status.OUT_OF_RESOURCES, Status.NOT_FOUND)
         number = "MM-1004" if resources else "MM-1002"
         return make_finding(number, detail, place=place, rule=source, mend=error.mend, status=error.status)
+
+    def _denied(self, detail: str, error: PolicyDeniedError) -> Finding:
+        return make_finding(
+            "MM-1001",
+            detail,
+            place=self._supervisor.place,
+            rule=error.rule,
+            mend=error.mend,
+            status=error.status,
+            written=error.written,
+        )
 
     def _ring0_fault(self, detail: str, error: Ring0FaultError) -> Finding:
         """Explain a fault of ring 0 itself; one at an address comes from ownership that ignores presence."""
@@ -154,3 +165,10 @@ class SystemCallGate:
             return Guid(self._supervisor.memory.read(address, GUID_SIZE)).label
         except BusError:
             return "unreadable"
+
+
+def _mend_once(check: Once) -> str:
+    return (
+        f"Take the call out: it is {check.made_by} that makes it, when it starts. "
+        "Look for a library of that driver among those linked, or for two such drivers in the volume."
+    )

@@ -29,7 +29,13 @@ def _ask(supervisor: Supervisor, question: PolicyQuestion) -> None:
     decision = decide(supervisor, supervisor.policy, question, question)
     if not decision.allowed:
         mend = f"Allow it in the policy ({question}), or do not do it."
-        raise PolicyDeniedError(decision.status, str(question), str(decision), mend)
+        raise PolicyDeniedError(decision.status, str(question), str(decision), mend, _written(decision))
+
+
+def _written(decision: Decision) -> str:
+    """Where the rule that decided is written: the entry's place, else that of the list without one."""
+    place = decision.entry.place if decision.entry is not None else decision.root.place if decision.root else None
+    return str(place) if place is not None else ""
 
 
 def decide(supervisor: Supervisor, policy: CompiledPolicy, question: PolicyQuestion, request: object) -> Decision:

@@ -61,11 +61,13 @@ class Frame:
     Attributes:
         routine: Address of its first instruction.
         rsp: Stack pointer there.
+        target: Address of what it is a jump to, or its own.
         returns_by_ret: Whether it is a function that the supervisor called as one, and not an entry.
     """
 
     routine: int
     rsp: int
+    target: int
     returns_by_ret: bool = False
 
 

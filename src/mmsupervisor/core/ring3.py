@@ -82,7 +82,7 @@ class Ring3:
             with supervisor.log.running(module.name if module else "", cpu):
                 rsp = self._stack(cpu, arguments, below)
                 entry = Entry(routine, rsp, arguments[:_REGISTER_ARGUMENTS], routine)
-                frame = Frame(routine, rsp, returns_by_ret=below is not None)
+                frame = Frame(routine, rsp, target or routine, returns_by_ret=below is not None)
                 return self._serve(processor.enter(entry), frame)
         finally:
             self.depth -= 1
@@ -134,11 +134,16 @@ class Ring3:
                     exit_ = relaxed
                 case BudgetSpent():
                     supervisor.log.offset = None
-                    driver = supervisor.log.driver
-                    detail = "did not return to ring 0 within its budget of instructions"
-                    raise supervisor.die(make_finding("MM-1301", detail, subject=driver, rule=_BUDGET_RULE))
+                    raise supervisor.die(self._explain_budget(frame))
                 case Died():
                     raise ProcessorDiedError(exit_.reason)
+
+    def _explain_budget(self, frame: Frame) -> Finding:
+        """Say what was entered and did not come back; where it was is not told: processors differ in that."""
+        supervisor = self._supervisor
+        entered = supervisor.modules.place(frame.target)
+        detail = f"entered at {entered}, it did not come back within its budget of instructions"
+        return make_finding("MM-1301", detail, subject=supervisor.log.driver, rule=_BUDGET_RULE)
 
     def _explain(self, fault: Fault, entry_rsp: int) -> Finding:
         """Explain a fault; a fetch with the entry's slot popped is a routine that returned by RET."""
