@@ -43,6 +43,7 @@ from mmsupervisor.platform.driver_reports import DriverReport, DriverTallies, re
 from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
 from mmsupervisor.platform.traditional import refusals as refused_traditional
+from mmsupervisor.platform.vain_waits import vain_waits
 from mmsupervisor.platform.wiring import Platform, PortTrap
 from mmsupervisor.policy.blob import write_blob
 from mmsupervisor.policy.model import Policy
@@ -136,7 +137,7 @@ class Session:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """All findings so far, in order; drivers that were never dispatched come last."""
+        """All findings so far, in order; what was in vain comes last: drivers never dispatched, waits never over."""
         found = [] if self.core is None else list(self.core.supervisor.findings)
         if self.core is None and self.stop is not None:  # it died before it came up
             found.append(self.stop)
@@ -147,6 +148,7 @@ class Session:
         # A system that died while drivers were started had no time for the others.
         if self.core is not None and Phase.LAUNCHED in self.phases:
             found += [_never_dispatched(driver, self.core) for driver in self.core.dispatcher.never_dispatched()]
+            found += vain_waits(self.core)
         return tuple(found)
 
     def _launch_finding(self, failure: LaunchFailedError) -> Finding:

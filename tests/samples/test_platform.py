@@ -15,11 +15,12 @@ from mmsupervisor.core.events import DriverLoaded, HandlerRegistered, ProtocolIn
 from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.relay import Relay
+from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.status import Status
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.sample import GOOD_DRIVERS, shipped
 from mmsupervisor.session import Session
-from tests.samples.support import GUIDS, SAMPLES, boot_samples, handler_of, send
+from tests.samples.support import GUIDS, SAMPLES, boot_samples, handler_of, ready_driver, send
 
 LIFECYCLE = (
     "gEfiDxeMmReadyToLockProtocolGuid", "gEfiMmEndOfPeiProtocol", "gEfiEndOfDxeEventGroupGuid",
@@ -186,6 +187,27 @@ def test_every_finding_kind_has_a_mend_and_a_meaning() -> None:
         assert kind.title
         assert kind.meaning.endswith(".")
         assert kind.mend.endswith(".")
+
+
+MILESTONES = ("gEfiEventReadyToBootGuid", "gEfiEventExitBootServicesGuid")
+
+
+@pytest.mark.parametrize(("known", "found"), [(MILESTONES, 0), (MILESTONES[:1], 0), ((), 3)])
+def test_waits_for_milestones_under_traditional_names(known: tuple[str, ...], found: int) -> None:
+    """The sample waits under all names; without those of the broker it waits in vain, and is told which."""
+    image = shipped("Lifecycle").image
+    assert image is not None
+    for number, name in enumerate(MILESTONES):
+        assert known_guid(name).raw in image
+        if name not in known:
+            image = image.replace(known_guid(name).raw, bytes([number + 1]) * 16)
+    with boot_samples(extra=[ready_driver("Waiting", image)]) as session:
+        waits = [finding for finding in session.findings if finding.kind.number == "MM-2012"]
+        assert session.findings == tuple(waits)
+    assert len(waits) == found
+    assert all(finding.subject == "Waiting" for finding in waits)
+    if found:
+        assert "gEdkiiSmmReadyToBootProtocolGuid" in waits[0].detail
 
 
 def test_a_debug_build_boots_the_platform_and_stands_still_at_a_bad_message() -> None:

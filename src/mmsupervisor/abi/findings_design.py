@@ -157,6 +157,19 @@ lists what each one asked for.""",
         facts=("developer-considerations.md §8",),
     ),
     FindingKind(
+        "MM-2012",
+        "wait for a milestone that never comes",
+        "A driver waits for a protocol by which traditional SMM announces a milestone; here nobody installs it.",
+        "Wait for gEfiEventReadyToBootGuid or gEfiEventExitBootServicesGuid; legacy boot is not announced at all.",
+        text="""\
+The broker announces ReadyToBoot and ExitBootServices as protocols whose GUIDs are those of the *events*
+([boot-flow.md](../reference/boot-flow.md) §11). The protocols that PiSmmCore installs for them in traditional SMM do
+not come, and the driver's notification is never called. A driver that waits for both names is not reported.""",
+        wrong="gMmst->MmRegisterProtocolNotify (&gEdkiiSmmReadyToBootProtocolGuid, Notify, &Registration)",
+        right="gMmst->MmRegisterProtocolNotify (&gEfiEventReadyToBootGuid, Notify, &Registration)",
+        facts=("boot-flow.md §11", "developer-considerations.md §7"),
+    ),
+    FindingKind(
         "MM-3001",
         "reference bug",
         "The run met a decision that is a bug of the reference, and reproduced it.",
