@@ -32,7 +32,7 @@ class Surprise(Enum):
     MSR_RANGE_WRAPS = ("isolation-policy.md §7", "the end of an MSR range is computed in 32 bits and wraps")
     ENCLOSING_ACCESS = ("syscall-abi.md §11.12", "an access that encloses a smaller entry on both sides is not covered")
     IO_INFO_NEEDED = (
-        "save-state.md Surprises 4",
+        "save-state.md surprise 4",
         "even an unconditional RAX entry needs the I/O trap information of that CPU",
     )
 
