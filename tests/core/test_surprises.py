@@ -10,9 +10,7 @@ import re
 from pathlib import Path
 
 from mmsupervisor.policy.surprises import Surprise as PolicySurprise
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-REFERENCE = CHECKOUT / "docs" / "reference"
+from tests.core.tables import CHECKOUT, REFERENCE, missing
 
 WORDS = ("surprise", "Surprises")
 
@@ -211,10 +209,7 @@ def test_every_surprise_is_in_one_table() -> None:
 
 
 def test_the_tests_exist() -> None:
-    for place in (*EVENTS.values(), *SHOWN.values()):
-        file, name = place.split("::")
-        text = (CHECKOUT / file).read_text(encoding="utf-8")
-        assert re.search(rf"^def {name}\(", text, flags=re.MULTILINE), place
+    assert missing((*EVENTS.values(), *SHOWN.values())) == []
 
 
 def names(surprise: Surprise) -> set[str]:
