@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,14 @@ def test_agrees_with_a_plain_list(changes: list[tuple[int, int, int]]) -> None:
     for start, end, value in changes:
         before = list(plain)
         plain[start:end] = [value] * (end - start)
-        changed = tree.update(start, end, lambda _old, value=value: value)  # type: ignore[misc]
+        noted: list[Interval[int]] = []
+
+        def note(first: int, last: int, old: int, new: int, before: list[int] = before, noted: Any = noted) -> None:
+            assert before[first:last] == [old] * (last - first)
+            noted.append(Interval(first, last, new))
+
+        changed = tree.update(start, end, lambda _old, value=value: value, note)  # type: ignore[misc]
+        assert changed == noted
         touched = {address for piece in changed for address in range(piece.start, piece.end)}
         assert touched == {address for address in range(LIMIT) if before[address] != plain[address]}
     assert expand(tree) == plain
@@ -56,6 +64,7 @@ def test_slices_are_cut_to_the_range(changes: list[tuple[int, int, int]], a: int
     start, end = min(a, b), max(a, b)
     flat = [value for piece in tree.slice(start, end) for value in [piece.value] * piece.size]
     assert flat == expand(tree)[start:end]
+    assert tree.only(start, end) == (flat[0] if len(list(tree.slice(start, end))) == 1 else None)
 
 
 def test_a_copy_is_independent() -> None:

@@ -173,3 +173,27 @@ def test_uses_are_kept_apart_from_attributes(memory: PhysicalMemory) -> None:
 def test_ranges_must_be_whole_pages(memory: PhysicalMemory) -> None:
     with pytest.raises(ValueError, match="whole pages"):
         memory.assign(RAM + 1, 0x1000, A.XP)
+
+
+@pytest.mark.parametrize(("target", "source"), [(0x100, 0x800), (SIZE - 8, 0x100), (0x100, SIZE - 8)])
+def test_copies_are_a_read_and_a_write(memory: PhysicalMemory, target: int, source: int) -> None:
+    memory.add_ram(RAM + SIZE, 0x1000, "next")
+    memory.write(RAM + source, bytes(range(1, 17)))
+    memory.copy(RAM + target, RAM + source, 16)
+    assert memory.read(RAM + target, 16) == bytes(range(1, 17))
+
+
+def test_copies_from_or_to_a_hole_are_bus_errors(memory: PhysicalMemory) -> None:
+    for target, source in ((RAM, 0x50_0000), (0x50_0000, RAM)):
+        with pytest.raises(BusError):
+            memory.copy(target, source, 16)
+
+
+def test_the_first_absent_page_of_a_range(memory: PhysicalMemory) -> None:
+    memory.assign(RAM, 0x1000, A.XP)
+    assert memory.first_absent(RAM + 0x10, 8) is None
+    assert memory.first_absent(RAM + 0xFF8, 16) == RAM + 0x1000
+    memory.assign(RAM + 0x1000, 0x1000, A.RO)
+    assert memory.first_absent(RAM + 0xFF8, 16) is None
+    memory.set_attributes(RAM, 0x1000, A.RP)
+    assert memory.first_absent(RAM + 0xFF8, 16) == RAM + 0xFF8

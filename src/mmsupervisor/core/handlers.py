@@ -66,6 +66,7 @@ class HandlerDatabase:
         self._root = _Entry(0)
         self._entries: dict[Guid, _Entry] = {}
         self.depth = 0
+        self._to_tidy = False
 
     def all(self) -> list[MmiHandler]:
         """Return all handlers: root ones first, then by GUID in order of first registration."""
@@ -85,6 +86,7 @@ class HandlerDatabase:
             known = self._entries.get(guid)
             if known is None:
                 known = self._entries[guid] = _Entry(self._pool.allocate(_ENTRY_SIZE))
+                self._to_tidy = True  # should there be no memory for the handler, the entry goes again
             entry = known
         handler = MmiHandler(self._pool.allocate(_HANDLER_SIZE), guid, routine, supervisor, caller=caller)
         entry.handlers.append(handler)
@@ -107,12 +109,15 @@ class HandlerDatabase:
             raise CoreError(Status.INVALID_PARAMETER, f"{handle:#x} is no handler's handle")
         if (handler.supervisor is None) != user:
             raise CoreError(Status.INVALID_PARAMETER, f"the handler {handle:#x} belongs to the supervisor")
-        handler.to_remove = True
+        handler.to_remove = self._to_tidy = True
         self._log.emit(HandlerUnregistered(handler.label, Hex(handle), self.depth > 0))
         if self.depth == 0:
             self._remove_flagged()
 
     def _remove_flagged(self) -> None:
+        if not self._to_tidy:
+            return
+        self._to_tidy = False
         for guid, entry in [(None, self._root), *self._entries.items()]:
             for handler in [h for h in entry.handlers if h.to_remove]:
                 entry.handlers.remove(handler)

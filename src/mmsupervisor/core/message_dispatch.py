@@ -55,14 +55,12 @@ def _require_present(supervisor: Supervisor, address: int, size: int) -> None:
     if not supervisor.lifecycle.initialised:
         return
     start = address & ~PAGE_MASK
-    for piece in supervisor.memory.slice(start, address + size - start):
-        if piece.value.attributes & Attribute.RP:
-            detail = f"ring 0 touches its channel at {piece.start:#x}, which is not present"
-            rule = "communicate.md §6.4: partial failure"
-            finding = make_finding(
-                "MM-1302", detail, subject="comm buffers", rule=rule, vector=_PAGE_FAULT, address=piece.start
-            )
-            raise supervisor.die(finding)
+    absent = supervisor.memory.first_absent(start, address + size - start)
+    if absent is not None:
+        detail = f"ring 0 touches its channel at {absent:#x}, which is not present"
+        rule = "communicate.md §6.4: partial failure"
+        finding = make_finding("MM-1302", detail, subject="comm buffers", rule=rule, vector=_PAGE_FAULT, address=absent)
+        raise supervisor.die(finding)
 
 
 def read_outside(supervisor: Supervisor, address: int, size: int) -> bytes:
@@ -76,6 +74,22 @@ def read_outside(supervisor: Supervisor, address: int, size: int) -> bytes:
         return supervisor.memory.read(address, size)
     except BusError:
         return b"\xff" * size
+
+
+def copy_in(supervisor: Supervisor, channel: CommChannel) -> None:
+    """Copy a channel's whole external buffer to its internal one, as :func:`read_outside` reads it."""
+    _require_present(supervisor, channel.external, channel.size)
+    try:
+        supervisor.memory.copy(channel.internal, channel.external, channel.size)
+    except BusError:
+        supervisor.memory.write(channel.internal, read_outside(supervisor, channel.external, channel.size))
+
+
+def _copy_out(supervisor: Supervisor, channel: CommChannel, size: int) -> None:
+    """Copy bytes of a channel's internal buffer to its external one, as :func:`write_outside` writes them."""
+    _require_present(supervisor, channel.external, size)
+    with suppress(BusError):
+        supervisor.memory.copy(channel.external, channel.internal, size)
 
 
 def write_outside(supervisor: Supervisor, address: int, data: bytes) -> None:
@@ -129,13 +143,13 @@ def _call_with_message(supervisor: Supervisor, handler: MmiHandler, message: Int
 def _call_outside(supervisor: Supervisor, handler: MmiHandler, message: InternalMessage) -> int:
     """Open the external buffer to ring 3 while a handler works in it, and let the internal copy follow."""
     memory, channel = supervisor.memory, supervisor.user
-    write_outside(supervisor, channel.external, memory.read(channel.internal, channel.size))
+    _copy_out(supervisor, channel, channel.size)
     memory.clear_attributes(channel.external, channel.size, Attribute.SP)
     try:
         status = _call_user(supervisor, handler, channel.external + message.header, supervisor.shared_page)
     finally:
         memory.set_attributes(channel.external, channel.size, Attribute.SP)
-    memory.write(channel.internal, read_outside(supervisor, channel.external, channel.size))
+    copy_in(supervisor, channel)
     return status
 
 
@@ -194,7 +208,7 @@ def dispatch_to_supervisor(supervisor: Supervisor, source: str, message: Interna
 def copy_back(supervisor: Supervisor, channel: CommChannel, total: int) -> None:
     """Copy an answer of ``total`` bytes to the external buffer, or nothing of one that does not fit."""
     if total <= channel.size:
-        write_outside(supervisor, channel.external, supervisor.memory.read(channel.internal, total))
+        _copy_out(supervisor, channel, total)
     else:
         detail = f"a size of {total:#x} is reported, and nothing is copied"
         supervisor.failed_assert("communicate.md §3.1", detail)

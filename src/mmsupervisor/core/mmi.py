@@ -16,6 +16,7 @@ from mmsupervisor.core.message_dispatch import (
     InternalMessage,
     MalformedMessageError,
     copy_back,
+    copy_in,
     dispatch_to_supervisor,
     dispatch_to_user,
     mailbox_status,
@@ -31,7 +32,6 @@ from mmsupervisor.core.telemetry import end_system
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.message import HEADER_SIZE, HEADER_V3_SIZE, CommBufferStatus
-from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import Status, status_name
 
 _V3_GUID = known_guid("gEfiMmCommunicateHeaderV3Guid")
@@ -41,13 +41,13 @@ def _read_mailbox(supervisor: Supervisor, channel: CommChannel) -> CommBufferSta
     """Read a channel's mailbox; a core whose entry point failed may not know of it, and takes it for empty."""
     if channel.status == 0:
         return CommBufferStatus()
-    return CommBufferStatus.parse(Reader(read_outside(supervisor, channel.status, CommBufferStatus.SIZE), "mailbox"))
+    return CommBufferStatus.unpack(read_outside(supervisor, channel.status, CommBufferStatus.SIZE))
 
 
 def _read_message(supervisor: Supervisor, channel: CommChannel, *, v3_allowed: bool) -> InternalMessage:
     """Copy the whole external buffer in and check the message's sizes."""
     memory = supervisor.memory
-    memory.write(channel.internal, read_outside(supervisor, channel.external, channel.size))
+    copy_in(supervisor, channel)
     guid = Guid(memory.read(channel.internal, GUID_SIZE))
     length = memory.read_u64(channel.internal + 0x10)
     if guid == _V3_GUID:
@@ -92,7 +92,7 @@ def _serve_supervisor(supervisor: Supervisor, source: str, mailbox: CommBufferSt
 
 
 def _answer(mailbox: CommBufferStatus, result: int, size: int) -> CommBufferStatus:
-    return replace(mailbox, is_valid=0, return_status=int(mailbox_status(result)), return_buffer_size=size)
+    return CommBufferStatus(0, int(mailbox_status(result)), size, mailbox.reserved)
 
 
 def _answer_malformed(

@@ -8,6 +8,7 @@ from mmsupervisor.pi.status import Status
 
 _INT64_MAX = (1 << 63) - 1
 _ADDRESS_LIMIT = 1 << 64
+_SUPERVISOR = int(Attribute.SP)
 
 
 def range_attributes(memory: PhysicalMemory, base: int, length: int) -> Attribute:
@@ -26,6 +27,9 @@ def range_attributes(memory: PhysicalMemory, base: int, length: int) -> Attribut
         raise CoreError(Status.INVALID_PARAMETER, f"range at {base:#x} has {length:#x} bytes")
     if base + length > memory.pages.limit:
         raise CoreError(Status.UNSUPPORTED, f"range {base:#x} + {length:#x} has no page-table entry")
+    alone = memory.pages.only(base, base + length)
+    if alone is not None:
+        return alone.attributes
     pieces = memory.slice(base, length)
     attributes = next(pieces).value.attributes
     if any(piece.value.attributes != attributes for piece in pieces):
@@ -49,4 +53,4 @@ def is_user_range(memory: PhysicalMemory, address: int, size: int) -> bool:
     end = (address + size + PAGE_MASK) & ~PAGE_MASK
     if address + size + PAGE_MASK >= _ADDRESS_LIMIT:
         raise CoreError(Status.BUFFER_TOO_SMALL, f"range {address:#x} + {size:#x} wraps")
-    return not range_attributes(memory, start, end - start) & Attribute.SP
+    return not int(range_attributes(memory, start, end - start)) & _SUPERVISOR

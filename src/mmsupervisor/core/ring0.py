@@ -10,16 +10,17 @@ from mmsupervisor.core.errors import Ring0FaultError
 from mmsupervisor.machine.memory import Access, Attribute, PhysicalMemory
 
 _PAGE_FAULT = 14
+_ABSENT, _UNWRITABLE = int(Attribute.RP), int(Attribute.RP | Attribute.RO)
 _RULE = "syscall-abi.md §5: presence and writability are not required"
 
 
 def _check(memory: PhysicalMemory, address: int, length: int, access: Access) -> None:
-    denied = Attribute.RP | Attribute.RO if access is Access.WRITE else Attribute.RP
+    denied = _UNWRITABLE if access is Access.WRITE else _ABSENT
     verb = "write" if access is Access.WRITE else "read"
     if address + length > memory.pages.limit:
         raise Ring0FaultError(_PAGE_FAULT, f"ring 0 {verb} at {address:#x}, an address without a page", _RULE, address)
     for piece in memory.slice(address, length):
-        if piece.value.attributes & denied or piece.value.bank is None:
+        if int(piece.value.attributes) & denied or piece.value.bank is None:
             why = "read-only" if not piece.value.attributes & Attribute.RP and piece.value.bank else "not present"
             detail = f"ring 0 {verb} at {piece.start:#x}, a page that is {why}"
             raise Ring0FaultError(_PAGE_FAULT, detail, _RULE, piece.start)

@@ -10,7 +10,6 @@ from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.message import HEADER_SIZE, HEADER_V3_SIZE, CommBufferStatus
-from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import Status
 
 _V3_GUID = known_guid("gEfiMmCommunicateHeaderV3Guid")
@@ -42,7 +41,8 @@ class MmCommunication:
         memory, channel = self._memory, self.channel
         memory.write(channel.buffer, message[:total].ljust(total, b"\0"))
         mailbox = self._mailbox()
-        memory.write(channel.status, replace(mailbox, is_valid=1).pack())
+        posted = CommBufferStatus(1, mailbox.return_status, mailbox.return_buffer_size, mailbox.reserved)
+        memory.write(channel.status, posted.pack())
         self._trigger(source)
         mailbox = self._mailbox()
         if mailbox.is_valid:
@@ -52,8 +52,7 @@ class MmCommunication:
         return Answer(mailbox.return_status, returned, data)
 
     def _mailbox(self) -> CommBufferStatus:
-        raw = self._memory.read(self.channel.status, CommBufferStatus.SIZE)
-        return CommBufferStatus.parse(Reader(raw, "mailbox"))
+        return CommBufferStatus.unpack(self._memory.read(self.channel.status, CommBufferStatus.SIZE))
 
     @staticmethod
     def _total(message: bytes) -> int | None:

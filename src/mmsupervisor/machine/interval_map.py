@@ -61,6 +61,11 @@ class IntervalMap(Generic[V]):
         index = bisect_right(self._starts, address) - 1
         return Interval(self._starts[index], self._end(index), value)
 
+    def only(self, start: int, end: int) -> V | None:
+        """Return the value of a range that lies in one interval; None if it does not, or is empty or outside."""
+        index = bisect_right(self._starts, start) - 1
+        return self._values[index] if 0 <= start < end <= self._end(index) else None
+
     def __iter__(self) -> Iterator[Interval[V]]:
         """Iterate over all intervals in address order."""
         return self.slice(0, self.limit)
@@ -102,6 +107,9 @@ class IntervalMap(Generic[V]):
         """
         if not 0 <= start <= end <= self.limit:
             raise IndexError(f"range {start:#x}..{end:#x} is outside the map of {self.limit:#x} bytes")
+        alone = self._update_one(start, end, change, note)
+        if alone is not None:
+            return alone
         changed: list[Interval[V]] = []
         pieces: list[Interval[V]] = []
         replaced: list[V] = []
@@ -118,6 +126,33 @@ class IntervalMap(Generic[V]):
                 for new, old in zip(changed, replaced, strict=True):
                     note(new.start, new.end, old, new.value)
         return changed
+
+    def _update_one(
+        self, start: int, end: int, change: Callable[[V], V], note: Callable[[int, int, V, V], None] | None
+    ) -> list[Interval[V]] | None:
+        """Do an update that lies in one interval, as most do; None if it does not."""
+        starts, values = self._starts, self._values
+        first = bisect_right(starts, start) - 1
+        limit = self._end(first)
+        if start >= end or end > limit:
+            return None
+        old = values[first]
+        new = change(old)
+        if new == old:
+            return []
+        begins, last = starts[first], first + 1
+        now: list[tuple[int, V]] = [(begins, old)] if begins < start else []
+        if now or not first or values[first - 1] != new:
+            now.append((start, new))
+        if end < limit:
+            now.append((end, old))
+        elif last < len(values) and values[last] == new:
+            last += 1
+        starts[first:last] = [at for at, _ in now]
+        values[first:last] = [value for _, value in now]
+        if note is not None:
+            note(start, end, old, new)
+        return [Interval(start, end, new)]
 
     def _replace(self, start: int, end: int, pieces: list[Interval[V]]) -> None:
         """Put ``pieces``, which tile the range, in place of what is there, and merge equal neighbours."""

@@ -66,6 +66,7 @@ _ATTRIBUTES = {
     rp | xp | ro | sp: Attribute(rp | xp | ro | sp)
     for rp, xp, ro, sp in product(*((0, int(bit)) for bit in (Attribute.RP, Attribute.XP, Attribute.RO, Attribute.SP)))
 }
+_ABSENT = int(Attribute.RP)
 _RING3 = {bits: _ring3_access(bits) for bits in _ATTRIBUTES}
 
 
@@ -318,6 +319,16 @@ class PhysicalMemory:
         """Store a little-endian 64-bit number; raises as :meth:`write` does."""
         self.write(address, value.to_bytes(8, "little"))
 
+    def copy(self, target: int, source: int, length: int) -> None:
+        """Copy bytes between ranges that do not overlap; raises as :meth:`read` and :meth:`write` do."""
+        to, of = bisect_right(self._bases, target) - 1, bisect_right(self._bases, source) - 1
+        if to >= 0 and of >= 0:
+            first, start = target - self._bases[to], source - self._bases[of]
+            if first + length <= len(self._contents[to]) and start + length <= len(self._contents[of]):
+                self._contents[to][first : first + length] = self._contents[of][start : start + length]
+                return
+        self.write(target, self.read(source, length))
+
     def _bank_at(self, address: int, what: str) -> Bank:
         bank = self.pages[address].bank if 0 <= address < self.pages.limit else None
         if bank is None:
@@ -378,6 +389,16 @@ class PhysicalMemory:
                     changes.append(ProtectionChange(start, end - start, now))
 
         self.pages.update(base, base + length, change, note if pending else None)
+
+    def first_absent(self, address: int, length: int) -> int | None:
+        """Return the first address of a byte range that lies in a page which is not present, or None."""
+        alone = self.pages.only(address, address + length)
+        if alone is not None and not int(alone.attributes) & _ABSENT:
+            return None
+        for piece in self.slice(address, length):
+            if int(piece.value.attributes) & _ABSENT:
+                return piece.start
+        return None
 
     # What a processor needs
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache, lru_cache
 
 SAVE_STATE_OFFSET = 0xFC00
 """Offset of the area from SMBASE."""
@@ -175,6 +176,7 @@ def _intel_io_info(area: bytes) -> IoInfo | None:
     return IoInfo(data, word >> 16, width, kind)
 
 
+@lru_cache(maxsize=64)
 def trap_area(vendor: Vendor, port: int, width: int, *, output: bool, rax: int) -> bytes:
     """Build a save state as a CPU leaves it that was interrupted by a port access.
 
@@ -198,6 +200,7 @@ def trap_area(vendor: Vendor, port: int, width: int, *, output: bool, rax: int) 
     return bytes(area)
 
 
+@cache
 def plain_area(vendor: Vendor) -> bytes:
     """Build a save state as a CPU leaves it that was interrupted anywhere else."""
     area = bytearray(SAVE_STATE_SIZE)

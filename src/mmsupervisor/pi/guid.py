@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from mmsupervisor.pi.errors import MmSupervisorError
@@ -84,7 +85,7 @@ class Guid:
     @property
     def label(self) -> str:
         """The name where there is one, else the registry form: what a table shows."""
-        return self.name or str(self)
+        return _label(self)
 
     def __str__(self) -> str:
         """The registry form, upper case."""
@@ -93,6 +94,11 @@ class Guid:
     def __repr__(self) -> str:
         """A form that can be read back by :meth:`parse`."""
         return f"Guid.parse({str(self)!r})"
+
+
+@lru_cache(maxsize=1024)
+def _label(guid: Guid) -> str:
+    return guid.name or str(guid)
 
 
 ZERO_GUID = Guid(bytes(GUID_SIZE))

@@ -168,6 +168,12 @@ class CommBufferStatus:
         return _STATUS.pack(self.is_valid, self.reserved, self.return_status, self.return_buffer_size)
 
     @classmethod
+    def unpack(cls, data: bytes) -> CommBufferStatus:
+        """Read the 24 bytes that :meth:`pack` makes; for memory that is known to have them."""
+        is_valid, reserved, status, size = _STATUS.unpack(data)
+        return cls(is_valid, status, size, reserved)
+
+    @classmethod
     def parse(cls, reader: Reader, offset: int = 0) -> CommBufferStatus:
         """Read a status block.
 

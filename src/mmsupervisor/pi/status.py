@@ -7,6 +7,7 @@ vendor-range values of MM interrupt handling have their own top bits.
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 ERROR_BIT = 1 << 63
 """Set in every error status of a 64-bit system."""
@@ -73,6 +74,7 @@ class Status(IntEnum):
         return f"EFI_{self.name}"
 
 
+@lru_cache(maxsize=256)
 def status_name(value: int) -> str:
     """Name a 64-bit status; an unnamed one is given in hexadecimal."""
     try:

@@ -167,7 +167,7 @@ class UnicornProcessor:
         else:
             self._engine.take_over(self._changes)
         for change in self._changes:
-            if change.access & Access.EXECUTE:
+            if int(change.access) & page_map.EXECUTE:
                 self.forget_code(change.start, change.size)
         self._changes.clear()
 
