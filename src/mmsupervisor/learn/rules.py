@@ -194,11 +194,10 @@ def _save_state(observations: Sequence[Observation], level: int) -> list[Learned
         for rax, trap in product((None, _WHEN_WRITTEN, _READ), (None, *conditional, _READ))
     ]
 
-    def cost(entries: list[SaveStateEntry]) -> tuple[int, int, int]:
-        plain = sum(entry.attributes == Attribute.READ for entry in entries)
-        return len(would_be_denied(reads, policy_of(entries))), plain, len(entries)
+    def cost(entries: list[SaveStateEntry]) -> tuple[int, int]:
+        return len(would_be_denied(reads, policy_of(entries))), len(entries)
 
-    best = min(choices, key=cost)
+    best = min(choices, key=cost)  # of several the first, and narrow ones come first
     lost = {denial.observation for denial in would_be_denied(reads, policy_of(best))}
     rules = []
     for entry in best:
