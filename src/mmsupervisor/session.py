@@ -41,6 +41,7 @@ from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.devices import DeviceSet
 from mmsupervisor.platform.driver_reports import DriverReport, DriverTallies, read_protocols, report_drivers
 from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
+from mmsupervisor.platform.known_flash import with_known_flash
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
 from mmsupervisor.platform.traditional import refusals as refused_traditional
 from mmsupervisor.platform.vain_waits import vain_waits
@@ -333,8 +334,12 @@ def boot(
     relax: Iterable[Relaxation | str] = (),
     observe: bool = False,
     policy_witness: PolicyWitness | None = None,
+    path: Path | None = None,
 ) -> Session:
     """Boot a firmware image.
+
+    An image of OVMF's code gets its flash, unless ``description`` has one: the store in the file that lies beside it
+    under the name that belongs to it, else an empty one (:mod:`mmsupervisor.platform.known_flash`).
 
     Args:
         image: Path or bytes of the image; None boots the sample platform.
@@ -349,6 +354,7 @@ def boot(
         relax: Relaxations, or their names: what would end the system is permitted and counted.
         observe: All relaxations.
         policy_witness: Is told of every question to the policy.
+        path: Where an image that is given as bytes comes from.
 
     Returns:
         The session, also if the system died or the launch failed: see ``stop`` and ``launch_failure``.
@@ -366,14 +372,15 @@ def boot(
     elif isinstance(image, bytes):
         data, title = image, name or "image"
     else:
-        data, title = Path(image).read_bytes(), str(image)
+        path = Path(image)
+        data, title = path.read_bytes(), str(image)
     blob = write_blob(policy) if isinstance(policy, Policy) else policy
     tree = read_image(Reader(data, title))
     traditional = Relaxation.TRADITIONAL_ENTRY in relaxed
     firmware = read_firmware(tree, data, title, blob, traditional=traditional, profile=description.profile)
     known = {**shipped_symbols(tree), **(symbols or {})}
     platform = Platform(
-        description,
+        with_known_flash(description, firmware, path),
         firmware,
         processor=processor,
         symbols_of=lambda guid: known.get(guid) or Symbols(),

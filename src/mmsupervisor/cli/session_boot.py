@@ -55,6 +55,7 @@ def boot_image(path: Path | None, options: SessionOptions, policy: bytes | Polic
             policy=policy,
             relax=options.relax,
             observe=options.observe,
+            path=path,
         )
     if not session.firmware.volumes:
         session.close()

@@ -93,6 +93,7 @@ class DeviceFacts:
         flash_code: File with the flash's write-protected part, which ends at 4 GiB.
         flash_variables: File with its writable part, below that.
         flash_erased: Bytes of a writable part that begins erased and is kept nowhere, where no file is named.
+        flash_content: What such a part begins with instead, where it is not erased.
         files: Python files with devices of the user, which run on the host.
     """
 
@@ -106,6 +107,7 @@ class DeviceFacts:
     flash_code: Path | None = None
     flash_variables: Path | None = None
     flash_erased: int = 0
+    flash_content: bytes = field(default=b"", repr=False)
     files: tuple[Path, ...] = ()
 
 

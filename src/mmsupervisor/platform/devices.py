@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -32,6 +33,19 @@ class DeviceError(MmSupervisorError):
     """A device cannot be where the description puts it."""
 
 
+@dataclass(frozen=True, slots=True)
+class InitialStore:
+    """What the writable flash held when the boot began.
+
+    Attributes:
+        name: The file as it was named, or in words where it came from.
+        sha256: SHA-256 of the contents, hexadecimal.
+    """
+
+    name: str
+    sha256: str
+
+
 class StatefulPorts(PortDevice, Stateful, Protocol):
     """A device behind ports whose state can be saved."""
 
@@ -59,6 +73,7 @@ class DeviceSet:
         apm: The APM registers.
         power: The power-management registers, or None.
         variables: The writable flash, or None.
+        store: What it held when the boot began, or None.
         by_name: Every device with a state, by name.
     """
 
@@ -84,7 +99,8 @@ class DeviceSet:
         self._claim(COMMAND_PORT, 2, "APM", self.apm)
         self.power: AcpiPm | None = None
         self.variables: CfiFlash | None = None
-        self._store: FlashStore | None = None
+        self.store: InitialStore | None = None
+        self._file: FlashStore | None = None
         try:
             self._add_text_ports()
             self._add_chipset()
@@ -140,10 +156,11 @@ class DeviceSet:
 
     def _add_flash(self, image: bytes) -> None:
         facts = self._description.devices
-        variables = b"\xff" * facts.flash_erased
+        variables = facts.flash_content or b"\xff" * facts.flash_erased
+        name = "an empty variable store of OVMF's" if facts.flash_content else "erased"
         if facts.flash_variables is not None:
-            self._store = FlashStore(facts.flash_variables)
-            variables = self._store.content
+            self._file = FlashStore(facts.flash_variables)
+            variables, name = self._file.content, str(facts.flash_variables)
             _check_size(variables, facts.flash_variables)
         if facts.flash_code is not None:
             code = facts.flash_code.read_bytes()
@@ -156,6 +173,7 @@ class DeviceSet:
         if variables:
             self.variables = CfiFlash(memory, base - len(variables), variables, _VARIABLES, writable=True)
             self.by_name[_VARIABLES] = self.variables
+            self.store = InitialStore(name, hashlib.sha256(variables).hexdigest())
         if code:
             self.by_name[_CODE] = CfiFlash(memory, base, code, _CODE, writable=False)
 
@@ -178,9 +196,9 @@ class DeviceSet:
             FlashStoreError: the file was changed by somebody else.
             OSError: it cannot be written; the old contents are still there.
         """
-        if self._store is None or self.variables is None:
+        if self._file is None or self.variables is None:
             return False
-        return self._store.write_back(self.variables.content)
+        return self._file.write_back(self.variables.content)
 
     def state(self) -> dict[str, State]:
         """Return the state of every device by name; flash contents are part of physical memory."""
