@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmsupervisor.pi.container.model import ContainerKind
 from mmsupervisor.pi.reader import Reader
-from mmsupervisor.pi.volume.read_file import first_other
+from mmsupervisor.pi.volume.erased import first_other
 
 _FORMATS = (
     (b"\x7fELF", "ELF"),

@@ -13,10 +13,10 @@ from mmsupervisor.pi.container.other_formats import kind_without_volumes
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.volume.erased import first_other
 from mmsupervisor.pi.volume.layout import NVRAM_GUID
 from mmsupervisor.pi.volume.model import Volume
 from mmsupervisor.pi.volume.problem import Problem, ProblemKind, problem_at
-from mmsupervisor.pi.volume.read_file import first_other
 from mmsupervisor.pi.volume.read_volume import find_volumes
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume.checksum import file_header_sum, sum8
+from mmsupervisor.pi.volume.erased import first_other
 from mmsupervisor.pi.volume.layout import (
     FFS3_GUID,
     FILE_HEADER,
@@ -24,17 +24,6 @@ from mmsupervisor.pi.volume.layout import (
 from mmsupervisor.pi.volume.model import File, Section
 from mmsupervisor.pi.volume.problem import Problem, ProblemKind, problem_at
 from mmsupervisor.pi.volume.read_section import read_sections
-
-# Matching a run is a tight loop in the library; searching for a byte that differs is twenty times slower.
-_ONES = re.compile(rb"\xff*")
-_ZEROS = re.compile(rb"\x00*")
-
-
-def first_other(data: memoryview, value: int) -> int | None:
-    """Offset of the first byte that is not ``value``, which is 0x00 or 0xFF (erased flash), or None."""
-    run = (_ONES if value else _ZEROS).match(data)
-    end = run.end() if run else 0
-    return end if end < len(data) else None
 
 
 @dataclass(frozen=True, slots=True)

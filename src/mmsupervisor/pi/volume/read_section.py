@@ -10,6 +10,7 @@ from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume.encapsulation import Opened, open_compression, open_guided
+from mmsupervisor.pi.volume.erased import first_other
 from mmsupervisor.pi.volume.layout import (
     COMPRESSION_HEADER,
     GUIDED_HEADER,
@@ -77,7 +78,7 @@ def _section_size(reader: Reader, position: int) -> tuple[int, int]:
 
 
 def _bad_size(reader: Reader, position: int, size: int) -> tuple[Problem, ...]:
-    if not any(reader.data[position:]):
+    if first_other(reader.data[position:], 0) is None:
         return (problem_at(ProblemKind.SECTION_TAIL, reader, position, "zeros follow the last section"),)
     rule = f"section size {size:#x} is below its header"
     return (problem_at(ProblemKind.SECTION_SIZE, reader, position, rule),)

@@ -10,6 +10,7 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.volume.checksum import sum16
+from mmsupervisor.pi.volume.erased import first_other
 from mmsupervisor.pi.volume.layout import (
     BLOCK,
     EXTENDED_ENTRY,
@@ -27,7 +28,7 @@ from mmsupervisor.pi.volume.layout import (
 )
 from mmsupervisor.pi.volume.model import Block, ExtendedEntry, ExtendedHeader, File, VariableStore, Volume
 from mmsupervisor.pi.volume.problem import Problem, ProblemKind, problem_at
-from mmsupervisor.pi.volume.read_file import FileSystem, first_other
+from mmsupervisor.pi.volume.read_file import FileSystem
 from mmsupervisor.pi.volume.variable_store import read_variable_store
 from mmsupervisor.pi.volume.walk_files import walk_files
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.volume.erased import first_other
 from mmsupervisor.pi.volume.layout import (
     FILE_ALIGNMENT,
     FILE_HEADER,
@@ -15,7 +16,7 @@ from mmsupervisor.pi.volume.layout import (
 )
 from mmsupervisor.pi.volume.model import File
 from mmsupervisor.pi.volume.problem import Problem, ProblemKind, problem_at
-from mmsupervisor.pi.volume.read_file import FileHeader, FileSystem, first_other, read_file, read_file_header
+from mmsupervisor.pi.volume.read_file import FileHeader, FileSystem, read_file, read_file_header
 
 _STATE_OFFSET = 0x17
 
