@@ -23,11 +23,12 @@ Examples:
   mmsup boot bios.fd                    every driver of an image, to ready to boot
   mmsup boot bios.fd --until launched --log | less
   mmsup boot bios.fd --trace boot.jsonl --json > boot.json
+  mmsup boot bios.fd --page-audit pages.html
 
 \b
 Exit codes: 0 it booted; 10 a driver broke a rule that is fatal; 11 one returned an error; 12 one was
 refused or never dispatched; 13 no handler took a message; 14 a budget was spent; 15 the launch failed;
-3 the image is damaged or holds no volume; 4 it cannot be read.
+3 the image is damaged or holds no volume; 4 it cannot be read; 7 it booted, and an audit found something.
 """
 
 
@@ -36,6 +37,15 @@ refused or never dispatched; 13 no handler took a message; 14 a budget was spent
 @SEND_OPTION
 @POLICY_OPTION
 @click.option("--log", "with_log", is_flag=True, help="Print every event, a line each, before the report.")
+@click.option(
+    "--page-audit",
+    "page_audits",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Audit the pages in the end; write a page (.html) or data (.json). May be given twice.",
+)
+@click.option("--audit-handlers", is_flag=True, help="Watch handlers while --send messages are served; print mistakes.")
 @session_options
 @click.pass_context
 def command(
@@ -46,6 +56,8 @@ def command(
     sends: tuple[tuple[Guid, MessageData], ...],
     policy: str | None,
     with_log: bool,
+    page_audits: tuple[Path, ...],
+    audit_handlers: bool,
     **values: Any,
 ) -> None:
     """Boot a firmware image under the supervisor.
@@ -53,6 +65,7 @@ def command(
     IMAGE is a flash image, a capsule or a firmware volume that holds the supervisor's core, a policy and drivers; its
     own broker is used when it brings one. Without IMAGE the sample platform is booted.
     """
+    from mmsupervisor.cli.session_audit import check_formats, say_handler_audit, send_audited, write_page_audit
     from mmsupervisor.cli.session_boot import boot_image
     from mmsupervisor.cli.session_work import finish, read_messages, send_all
     from mmsupervisor.report.document import BOOT_SCHEMA
@@ -60,16 +73,24 @@ def command(
     options = SessionOptions(**values)
     if with_log and (options.as_json or options.traces_to_output):
         raise click.UsageError("--log goes with the report as text only")
+    if audit_handlers and (options.as_json or options.traces_to_output):
+        raise click.UsageError("--audit-handlers goes with the report as text only")
+    check_formats(page_audits)
     messages = read_messages(sends)
     booted = boot_image(image, options, read_policy(policy))
     with booted.session as session:
+        exchanges, audit = send_audited(session, messages) if audit_handlers else (send_all(session, messages), None)
         code = finish(
             session,
             booted.image,
             options,
             schema=BOOT_SCHEMA,
-            exchanges=send_all(session, messages),
+            exchanges=exchanges,
             policy_source=booted.policy_source if policy is None else policy,
             with_log=with_log,
         )
+        if audit_handlers:
+            code = code or say_handler_audit(audit)
+        if page_audits:
+            code = code or write_page_audit(session, page_audits)
     ctx.exit(code)
