@@ -102,6 +102,8 @@ def test_attributes_of_a_range(memory: PhysicalMemory) -> None:
         (0x2000, 0, Status.INVALID_PARAMETER),
         (1 << 36, 8, Status.UNSUPPORTED),
         (0xFFFF_8000_0000_0000, 8, Status.UNSUPPORTED),
+        (0xFFFF_FFFF_FFFF_E000, 0x1000, Status.UNSUPPORTED),
+        (0xFFFF_FFFF_FFFF_F000, 8, Status.BUFFER_TOO_SMALL),  # rounding up to whole pages wraps
     ],
 )
 def test_user_range(memory: PhysicalMemory, address: int, size: int, answer: bool | Status) -> None:

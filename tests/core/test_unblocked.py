@@ -213,8 +213,10 @@ def test_there_is_no_limit_of_regions(supervisor: Supervisor) -> None:
 
 def test_blocking(supervisor: Supervisor) -> None:
     unblock(supervisor, A, 2)
+    unblock(supervisor, A + 0x2000, 1)
     supervisor.unblocked.block(A, 2)
-    assert state(supervisor, A) & RP
+    assert state(supervisor, A) & state(supervisor, A + 0x1000) & RP
+    assert not state(supervisor, A + 0x2000) & RP
     assert all(region.start != A for region in supervisor.unblocked.regions)
     unblock(supervisor, A, 1)
 
