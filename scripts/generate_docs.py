@@ -10,7 +10,7 @@ docs/findings.md, docs/findings/      mmsupervisor.abi.findings, by scripts/find
 docs/relaxations.md                  mmsupervisor.abi.relaxations
 docs/outside-services.md             mmsupervisor.dxe.traditional.services
 docs/platform.md                     mmsupervisor.platform.schema
-docs/schemas/session.schema.json     mmsupervisor.report.model
+docs/schemas/session.schema.json     mmsupervisor.report.model, finding_model
 ===================================  ===========================================
 """
 
@@ -41,7 +41,7 @@ from mmsupervisor.pi.status import status_name
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.schema import SECTIONS, Key, Section
 from mmsupervisor.platform.tree import Table, to_tree
-from mmsupervisor.report import document, model
+from mmsupervisor.report import document, finding_model, model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -219,6 +219,12 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TITLE = "mmsup run --json, mmsup boot --json, mmsup send --json"
 _TEXT = "What became of a session. Members and meaning: docs/json-schemas.md."
 _SCHEMAS = (document.RUN_SCHEMA, document.BOOT_SCHEMA, document.SEND_SCHEMA)
+_CLASSES = [
+    item
+    for module in (model, finding_model)
+    for item in vars(module).values()
+    if isinstance(item, type) and item.__module__ == module.__name__
+]
 _BASIC: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
     "int": {"type": "integer"},
@@ -243,8 +249,7 @@ _NAMED_GUID = {
 
 def session_schema() -> str:
     """The JSON schema of a session's report."""
-    classes = [item for item in vars(model).values() if is_dataclass(item) and item.__module__ == model.__name__]
-    definitions = {item.__name__: _object(item) for item in classes if isinstance(item, type)}
+    definitions = {item.__name__: _object(item) for item in _CLASSES if is_dataclass(item)}
     root = definitions.pop(model.SessionReport.__name__)
     schema = {"description": "Name and version of the document.", "enum": list(_SCHEMAS)}
     made = {
@@ -289,7 +294,7 @@ def _type(text: str) -> dict[str, Any]:
         return _or_null(_type(text.removesuffix(" | None")))
     if text in _BASIC:
         return dict(_BASIC[text])
-    named = getattr(model, text)
+    named = next(item for item in _CLASSES if item.__name__ == text)
     if issubclass(named, Enum):
         return {"enum": [member.value for member in named]}
     return {"$ref": f"#/$defs/{text}"}

@@ -9,15 +9,18 @@ from rich.padding import Padding
 from rich.text import Text
 
 from mmsupervisor.cli.console import plain, table
+from mmsupervisor.cli.finding_view import render_findings
+from mmsupervisor.core.modules import BROKER_GUID
 from mmsupervisor.machine.events import Record
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.report.model import (
     DriverLine,
     EndReport,
-    FindingReport,
     MessageReport,
     Outcome,
     ReferenceBug,
+    RegionReport,
     SessionReport,
 )
 
@@ -25,6 +28,8 @@ _INDENT = 2
 _BYTES_A_LINE = 16
 _MOST_BYTES = 4096
 _STATE_STYLES = {"started": "green", "failed": "red", "running": "bold red", "refused": "red"}
+_SELF_OPENED = (known_guid("gMmSupervisorCoreGuid"), known_guid("MmDxeSupport"))
+"""Whose regions are there in every run: MMIO, comm buffers, mailboxes."""
 _ENDS = {
     Outcome.OK: "Nothing was found.",
     Outcome.NOT_HANDLED: "A message was not handled.",
@@ -74,7 +79,7 @@ def _blocks(report: SessionReport, answers_only: bool) -> Iterator[RenderableTyp
         ("Relaxations used", bool(report.relaxations), _relaxations(report)),
         ("Asked of DXE", bool(report.outside_services) and not answers_only, _services(report)),
         ("Messages", bool(report.messages), Group(*_messages(report.messages))),
-        ("Findings", bool(report.findings), Group(*_findings(report.findings))),
+        ("Findings", bool(report.findings), Group(*render_findings(report.findings))),
         ("Bugs of the reference that were met", bool(report.reference_bugs) and not answers_only, _bugs(report)),
     )
     first = answers_only
@@ -90,7 +95,12 @@ def _blocks(report: SessionReport, answers_only: bool) -> Iterator[RenderableTyp
 
 
 def _registers(report: SessionReport) -> bool:
-    return any(driver.handlers or driver.protocols or driver.notifications for driver in report.drivers)
+    return any(driver.handlers or driver.protocols or driver.notifications for driver in _others(report.drivers))
+
+
+def _others(drivers: Sequence[DriverLine]) -> list[DriverLine]:
+    """All but the broker: what that one registers is the same in every run."""
+    return [driver for driver in drivers if driver.guid != BROKER_GUID]
 
 
 def _indented(block: RenderableType) -> RenderableType:
@@ -138,7 +148,7 @@ def _drivers(drivers: Sequence[DriverLine]) -> RenderableType:
 
 def _registrations(drivers: Sequence[DriverLine]) -> RenderableType:
     rows = table("Name", "What", "GUID", header=False, fold=["Name", "GUID"])
-    for driver in drivers:
+    for driver in _others(drivers):
         name = plain(driver.name)
         for what, guids in (
             ("handles", driver.handlers),
@@ -152,12 +162,28 @@ def _registrations(drivers: Sequence[DriverLine]) -> RenderableType:
 
 
 def _regions(report: SessionReport) -> RenderableType:
-    titles = ("Start", "Bytes", "Owner", "Asked for by", "Opened at")
-    rows = table(*titles, right=["Start", "Bytes"], fold=["Asked for by"])
-    for region in report.regions:
-        who = Text(plain(region.requester.label))
-        rows.add_row(f"{region.start:#x}", f"{region.size:,}", region.owner, who, region.when)
-    return rows
+    """What is open: what the core opens by itself in two lines, what drivers asked for one by one."""
+    own = [region for region in report.regions if region.requester in _SELF_OPENED]
+    asked = [region for region in report.regions if region.requester not in _SELF_OPENED]
+    lines: list[RenderableType] = [Text(_summary(own))] if own else []
+    if asked:
+        titles = ("Start", "Bytes", "Owner", "Asked for by", "Opened at")
+        rows = table(*titles, right=["Start", "Bytes"], fold=["Asked for by"])
+        for region in asked:
+            who = Text(plain(region.requester.label))
+            rows.add_row(f"{region.start:#x}", f"{region.size:,}", region.owner, who, region.when)
+        lines.append(rows)
+    return Group(*lines)
+
+
+def _summary(regions: Sequence[RegionReport]) -> str:
+    parts = []
+    for owner, what in (("user", "of MMIO by resource descriptor HOBs"), ("supervisor", "for the supervisor only")):
+        found = [region for region in regions if region.owner == owner]
+        if found:
+            size = sum(region.size for region in found) >> 10
+            parts.append(f"{len(found)} range{'s' if len(found) > 1 else ''} {what} ({size:,} KiB)")
+    return f"{', '.join(parts)}; --json lists them"
 
 
 def _requests(report: SessionReport) -> RenderableType:
@@ -210,40 +236,6 @@ def _dump(data: bytes) -> RenderableType:
     if len(data) > _MOST_BYTES:
         lines.append(f"and {len(data) - _MOST_BYTES:,} more; --json has them")
     return Text("\n".join(lines), no_wrap=True, overflow="ignore")
-
-
-def _findings(findings: Sequence[FindingReport]) -> Iterator[RenderableType]:
-    for number, finding in enumerate(findings):
-        if number:
-            yield Text()
-        yield Text(f"{finding.number} {finding.title}", style="bold red" if finding.fatal else "bold yellow")
-        rows = table("What", "Text", header=False, fold=["Text"])
-        rows.add_row("where", Text(plain(_where(finding))))
-        rows.add_row("what", Text(plain(finding.detail + _exception(finding))))
-        if finding.rule:
-            rows.add_row("rule", Text(plain(finding.rule)))
-        rows.add_row("mend", Text(plain(finding.mend)))
-        yield _indented(rows)
-
-
-def _where(finding: FindingReport) -> str:
-    if finding.address is None:
-        return finding.subject
-    if finding.offset is None:
-        where = f"{finding.address:#x}, in no image"
-        return f"{finding.driver} at {where}" if finding.driver else where
-    symbol = f" ({finding.symbol})" if finding.symbol else ""
-    return f"{finding.driver}+{finding.offset:#x}{symbol}"
-
-
-def _exception(finding: FindingReport) -> str:
-    fault = finding.fault
-    if fault is None:
-        return ""
-    words = [] if fault.name in finding.detail else [fault.name]
-    if fault.error_code:
-        words.append(f"error code {fault.error_code:#x}")
-    return f" ({', '.join(words)})" if words else ""
 
 
 def _bugs(report: SessionReport) -> RenderableType:

@@ -219,7 +219,8 @@ class PageServices:
         if self.guards and pieces[0].value is not None and pieces[0].value.type in self.guarded_types:
             address, size = self._with_guards(address, size)
         self.records.update(address, address + size, lambda _: _FREE)
-        self._memory.set_use(address, size, f"{_FREE_USE}, was {self._memory.state(address).use}")
+        for piece in list(self._memory.slice(address, size)):
+            self._memory.set_use(piece.start, piece.size, f"{_FREE_USE}, was {piece.value.use}")
         if self.protecting:
             self._memory.assign(address, size, Attribute.XP | Attribute.SP)
         return True

@@ -78,7 +78,7 @@ def disassemble_around(
 
 def _before(image: ImageView, offset: int, function: int | None) -> Iterator[CodeLine]:
     """Yield the instructions that end exactly at an offset, from a start where that comes out even."""
-    if function is not None and 0 <= offset - function <= _FARTHEST_START:
+    if function is not None and 0 < offset - function <= _FARTHEST_START:
         starts = [function]
     else:
         starts = list(range(max(offset - 4 * _LONGEST, 0), offset))

@@ -17,6 +17,9 @@ from mmsupervisor.debuginfo.image_view import REGISTERS, ImageView
 _MOST_INSTRUCTIONS = 2000
 _MOST_PATHS = 64
 _MASK64 = (1 << 64) - 1
+_LONGEST_STUB = 0x60
+_STUB_TAIL = 10
+_TIDYING = (Mnemonic.POP, Mnemonic.POPFQ, Mnemonic.MOV, Mnemonic.ADD, Mnemonic.LEA, Mnemonic.NOP, Mnemonic.LEAVE)
 _FAR = (Code.CALL_M1664, Code.CALL_M1632, Code.CALL_M1616, Code.JMP_M1664, Code.JMP_M1632, Code.JMP_M1616)
 _NAMES = {getattr(Register, name.upper()): name for name in REGISTERS}
 _VOLATILE = ("rax", "rcx", "rdx", "r8", "r9", "r10", "r11")
@@ -89,7 +92,7 @@ def _step(
     if flow == FlowControl.UNCONDITIONAL_BRANCH:
         path.address = instruction.near_branch_target
         return None
-    if flow in (FlowControl.INDIRECT_BRANCH, FlowControl.INTERRUPT, FlowControl.EXCEPTION):
+    if flow in (FlowControl.INDIRECT_BRANCH, FlowControl.EXCEPTION):
         path.address = 0
         return None
     if flow == FlowControl.CONDITIONAL_BRANCH:
@@ -174,3 +177,26 @@ def _is_immediate(instruction: Instruction, operand: int) -> bool:
 
 def _kind(instruction: Instruction, operand: int) -> int:
     return int(instruction.op0_kind if operand == 0 else instruction.op1_kind)
+
+
+def is_stub(image: ImageView, address: int) -> bool:
+    """Whether the code at an address is the end of a stub: it does nothing but tidy up and return.
+
+    A function that makes one system call and is told of everything by its caller is of no interest by itself: where
+    the system call was decided on is in the function that called it.
+
+    Args:
+        image: The image that holds it.
+        address: The instruction behind the system call.
+    """
+    start = image.symbols.start_of(address - image.base)
+    if start is not None and address - image.base - start > _LONGEST_STUB:
+        return False
+    decoder = Decoder(64, image.read(address - image.base, 15 * _STUB_TAIL), ip=address)
+    for _ in range(_STUB_TAIL):
+        instruction = decoder.decode()
+        if instruction.flow_control == FlowControl.RETURN:
+            return instruction.mnemonic == Mnemonic.RET
+        if instruction.is_invalid or instruction.mnemonic not in _TIDYING:
+            return False
+    return False

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mmsupervisor.core.events import ReferenceBugMet, SystemReset
-from mmsupervisor.core.faults import VECTOR_NAMES
-from mmsupervisor.core.findings import Finding
 from mmsupervisor.core.telemetry import TelemetryReported
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.machine.events import Hex
@@ -19,12 +17,12 @@ from mmsupervisor.pi.status import status_name
 from mmsupervisor.policy.blob import read_blob_as_runtime
 from mmsupervisor.policy.check import security_policy_check
 from mmsupervisor.policy.model import PolicyBoundsError
+from mmsupervisor.report.finding_model import FindingReport
+from mmsupervisor.report.findings import report_finding
 from mmsupervisor.report.memory import open_regions, outside_services, relaxations, unblock_requests
 from mmsupervisor.report.model import (
     DriverLine,
     EndReport,
-    FaultReport,
-    FindingReport,
     InputReport,
     MessageReport,
     Outcome,
@@ -97,7 +95,7 @@ def build_report(
         phases=tuple(phase.value for phase in session.phases),
         drivers=tuple(_driver(driver) for driver in session.drivers),
         messages=messages,
-        findings=tuple(_finding(finding, fatal=finding is session.stop) for finding in session.findings),
+        findings=tuple(_findings(session)),
         end=_end(session),
         reference_bugs=tuple(_reference_bugs(session)),
         regions=tuple(open_regions(session)),
@@ -106,6 +104,11 @@ def build_report(
         outside_services=tuple(outside_services(session)),
         events=len(session.events) + session.log.dropped,
     )
+
+
+def _findings(session: Session) -> Iterator[FindingReport]:
+    for finding in session.findings:
+        yield report_finding(finding, session.memory, fatal=finding is session.stop)
 
 
 def _outcome(session: Session, messages: tuple[MessageReport, ...]) -> Outcome:
@@ -172,36 +175,6 @@ def _message(exchange: Exchange) -> MessageReport:
         return MessageReport(exchange.guid, sent, answered=False, status=None, size=None, payload=None)
     payload = answer.data[HEADER_SIZE:].hex()
     return MessageReport(exchange.guid, sent, True, status_name(answer.status), answer.size, payload)
-
-
-def _finding(finding: Finding, *, fatal: bool) -> FindingReport:
-    place = finding.place
-    return FindingReport(
-        number=finding.kind.number,
-        title=finding.kind.title,
-        fatal=fatal,
-        driver=place.driver if place else "",
-        offset=None if place is None or place.offset is None else Hex(place.offset),
-        symbol=place.symbol if place else "",
-        address=Hex(place.address) if place else None,
-        subject=finding.subject,
-        detail=finding.detail,
-        rule=finding.rule,
-        mend=finding.mend,
-        status=_status(finding.status),
-        fault=_fault(finding),
-    )
-
-
-def _fault(finding: Finding) -> FaultReport | None:
-    if finding.vector is None:
-        return None
-    return FaultReport(
-        finding.vector,
-        VECTOR_NAMES.get(finding.vector, f"vector {finding.vector}"),
-        None if finding.error_code is None else Hex(finding.error_code),
-        None if finding.address is None else Hex(finding.address),
-    )
 
 
 def _end(session: Session) -> EndReport | None:

@@ -11,6 +11,7 @@ from enum import Enum
 
 from mmsupervisor.machine.events import Hex
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.report.finding_model import FindingReport
 
 
 class Outcome(Enum):
@@ -134,58 +135,6 @@ class MessageReport:
     def is_handled(self) -> bool:
         """Whether a handler took it, as far as the sender can tell."""
         return self.status == "EFI_SUCCESS"
-
-
-@dataclass(frozen=True, slots=True)
-class FaultReport:
-    """The exception behind a finding.
-
-    Attributes:
-        vector: Its number.
-        name: Its name, for example ``#PF``.
-        error_code: What the processor pushed, or None for vectors without.
-        address: The address touched, for a page fault.
-    """
-
-    vector: int
-    name: str
-    error_code: Hex | None
-    address: Hex | None
-
-
-@dataclass(frozen=True, slots=True)
-class FindingReport:
-    """One finding.
-
-    Attributes:
-        number: Its number, see docs/findings.md.
-        title: Name of its kind.
-        fatal: Whether it ended the system.
-        driver: The driver it is about, or empty.
-        offset: Offset in the driver's image, or None outside all images.
-        symbol: Name there, where symbols are known.
-        address: Address of the code, or None if it is about no code.
-        subject: What it is about where there is no code: a file, a message.
-        detail: The access or request, with its numbers.
-        rule: The rule that was broken, with its place.
-        mend: What to change.
-        status: Name of the reference's internal status, or None.
-        fault: The exception, or None.
-    """
-
-    number: str
-    title: str
-    fatal: bool
-    driver: str
-    offset: Hex | None
-    symbol: str
-    address: Hex | None
-    subject: str
-    detail: str
-    rule: str
-    mend: str
-    status: str | None
-    fault: FaultReport | None
 
 
 @dataclass(frozen=True, slots=True)
