@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmsupervisor.core.findings import Place as DriverPlace
 from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.core.policy_watch import PolicyWatch
+from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.policy.blob import assemble, read_blob_as_runtime, write_blob
 from mmsupervisor.policy.decision import Decision
 from mmsupervisor.policy.model import AccessAttr, IoEntry, Place, Policy, PolicyRoot, RootType
@@ -31,17 +31,17 @@ def test_the_source_names_its_own_blob_and_no_other() -> None:
 
 
 def test_a_witness_sees_allowed_and_denied() -> None:
-    seen: list[tuple[PolicyQuestion, Decision, DriverPlace]] = []
+    seen: list[tuple[str, bool, str]] = []
 
-    def witness(question: PolicyQuestion, decision: Decision, place: DriverPlace) -> None:
-        seen.append((question, decision, place))
+    def witness(question: PolicyQuestion, decision: Decision, supervisor: Supervisor) -> None:
+        seen.append((str(question), decision.allowed, supervisor.place.driver))
 
     with boot(policy=policy(0x70), policy_witness=witness) as session:
         io_msr(session, WRITE_PORT, 0, 0x70, 0)
         assert session.stop is None
         with pytest.raises(SystemStopError, match="MM-1001"):
             io_msr(session, READ_PORT, 0, 0x70, 0)
-    assert [(str(question), decision.allowed, place.driver) for question, decision, place in seen] == [
+    assert seen == [
         ("write 1 byte at port 0x70", True, "IoMsr"),
         ("read 1 byte at port 0x70", False, "IoMsr"),
     ]

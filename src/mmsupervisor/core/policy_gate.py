@@ -58,7 +58,7 @@ def decide(supervisor: Supervisor, policy: CompiledPolicy, question: PolicyQuest
     for surprise in decision.surprises:
         supervisor.reference_bug(surprise.source, f"{request}: {surprise.text}")
     if supervisor.policy_watch.witness is not None:
-        supervisor.policy_watch.witness(question, decision, supervisor.place)
+        supervisor.policy_watch.witness(question, decision, supervisor)
     return decision
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from mmsupervisor.core.findings import Place
 from mmsupervisor.policy.decision import Decision
 from mmsupervisor.policy.model import Policy
 from mmsupervisor.policy.questions import PolicyQuestion
 
-PolicyWitness: TypeAlias = Callable[[PolicyQuestion, Decision, Place], None]
-"""Is told of a question, of the answer of the policy in force, and of the place in ring 3 that asked."""
+if TYPE_CHECKING:
+    from mmsupervisor.core.supervisor import Supervisor
+
+PolicyWitness: TypeAlias = "Callable[[PolicyQuestion, Decision, Supervisor], None]"
+"""Is told of a question and of the answer of the policy in force, with ring 3 as it stands where it asked."""
 
 
 @dataclass(frozen=True, slots=True)

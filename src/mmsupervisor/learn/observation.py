@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from mmsupervisor.core.events import PhaseReached
 from mmsupervisor.core.findings import Place
+from mmsupervisor.core.supervisor import Supervisor
+from mmsupervisor.learn.call_site import CallSites
 from mmsupervisor.machine.events import EventLog, Record
 from mmsupervisor.policy.decision import Decision
 from mmsupervisor.policy.questions import PolicyQuestion
@@ -42,10 +44,11 @@ class Recorder:
         self._since: Counter[tuple[PolicyQuestion, Place]] = Counter()
         self._before: list[Observation] = []
         self._reached = "nothing"
+        self._sites = CallSites()
 
-    def __call__(self, question: PolicyQuestion, decision: Decision, place: Place) -> None:
+    def __call__(self, question: PolicyQuestion, decision: Decision, supervisor: Supervisor) -> None:
         """Count one access; the answer of the policy in force plays no part."""
-        self._since[question, place] += 1
+        self._since[question, self._sites.place(supervisor)] += 1
 
     def follow(self, log: EventLog) -> None:
         """Learn from a run's events which phase it has come to."""
