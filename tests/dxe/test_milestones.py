@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmsupervisor.abi.profile import NEWEST_RELEASE
+from mmsupervisor.abi.profile import NEWEST_RELEASE, PROFILES
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.ipl.boot_events import END_OF_DXE_GUID, EXIT_BOOT_SERVICES_GUID, LOCK_GUID, READY_TO_BOOT_GUID
 from mmsupervisor.pi.guid import Guid
@@ -54,6 +54,14 @@ def test_milestones_tell_the_same_by_phase_and_by_event(bare: bool) -> None:
             assert new_messages(boot, done) == labels(told), phase
         assert boot.supervisor.lifecycle.ready_to_lock
         assert boot.supervisor.lifecycle.runtime
+
+
+def test_an_older_generation_does_not_tell_the_supervisor_of_the_end() -> None:
+    with booting(PROFILES["q35"], until=Phase.READY_TO_BOOT) as boot:
+        done = len(boot.mmis)
+        boot.advance(Phase.EXIT_BOOT_SERVICES)
+        assert new_messages(boot, done) == labels([(USER, EXIT_BOOT_SERVICES_GUID)])
+        assert boot.supervisor.findings == []
 
 
 def test_what_is_told_once_and_what_at_every_signal() -> None:

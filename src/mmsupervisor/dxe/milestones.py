@@ -70,20 +70,23 @@ class SupervisorMilestones:
     """MmDxeSupport's events.
 
     Attributes:
+        tells_exit: Whether it waits for ExitBootServices, as since the supervisor closes its channel then.
         locked: Whether the lock routine has run, whatever the supervisor made of it.
     """
 
     boot: DxeBootServices
     tell: Tell
+    tells_exit: bool = True
     locked: bool = False
 
     def create(self) -> None:
         """Create them. Ready to lock runs below TPL_CALLBACK: after the user channel was told."""
         self.boot.notify_on_protocol(LOCK_GUID, self._lock_by_protocol, late=True)
         self.boot.create_event(READY_TO_BOOT_GUID, lambda: self._lock(READY_TO_BOOT_GUID))
-        self.boot.create_event(
-            EXIT_BOOT_SERVICES_GUID, lambda: self.tell(EXIT_BOOT_SERVICES_GUID, "MmDxeSupport: ExitBootServices")
-        )
+        if self.tells_exit:
+            self.boot.create_event(
+                EXIT_BOOT_SERVICES_GUID, lambda: self.tell(EXIT_BOOT_SERVICES_GUID, "MmDxeSupport: ExitBootServices")
+            )
 
     def _lock_by_protocol(self) -> None:
         if self.boot.has(LOCK_GUID):

@@ -56,13 +56,27 @@ class PeiLaunchWorld(World):
         boot_services: DxeBootServices,
         new_buffers: NewBuffers | None,
         withheld: frozenset[Guid] = frozenset(),
+        tells_exit: bool = True,
     ) -> None:
-        """Wire the world. ``new_buffers`` is None where the buffers were runtime memory from the start."""
+        """Wire the world.
+
+        Args:
+            memory: The machine's memory.
+            launcher: MmIplPei.
+            trigger: Raises an MMI.
+            hobs: The HOB list.
+            memory_map: Who has what in normal memory.
+            boot_services: DXE's protocols and events.
+            new_buffers: Where the comm buffers move; None where they were runtime memory from the start.
+            withheld: PPIs and protocols that the platform does not have.
+            tells_exit: Whether MmDxeSupport is of the generation that tells the supervisor ExitBootServices.
+        """
         super().__init__(hobs, memory_map=memory_map, boot_services=boot_services, withheld=withheld)
         self._memory = memory
         self._launcher = launcher
         self._trigger = trigger
         self._new_buffers = new_buffers
+        self._tells_exit = tells_exit
         self.support: MmDxeSupport | None = None
         self.communication: MmCommunication | None = None
 
@@ -122,7 +136,7 @@ class PeiLaunchWorld(World):
             self._patch_user_hob(self._new_buffers)
         self.support = support
         self.boot_services.install(_SUPERVISOR_PROTOCOL_GUID)
-        SupervisorMilestones(self.boot_services, self._tell_supervisor).create()
+        SupervisorMilestones(self.boot_services, self._tell_supervisor, self._tells_exit).create()
 
     def _connect_unblock_driver(self) -> None:
         """Install the unblock protocol as soon as the supervisor channel is there (unblock.md §2.3)."""

@@ -219,6 +219,7 @@ class Platform:
             boot_services=DxeBootServices(),
             new_buffers=self._places.moved if description.moves_comm_buffers else None,
             withheld=description.withheld,
+            tells_exit=self._profile.closes_supervisor_channel,
         )
 
     def _dxe_world(self) -> DxeLaunchWorld:
