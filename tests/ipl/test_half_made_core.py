@@ -84,14 +84,27 @@ def test_the_version_query_is_too_long_for_a_buffer_that_is_not_known(prepare: P
         assert channels(boot) == ["malformed"]
 
 
-@pytest.mark.parametrize("pages", [0, 1 << 40])
-def test_without_a_mailbox_nobody_answers(pages: int) -> None:
-    """What the launcher itself would say of such a buffer is told without an MMI."""
-    with booting(NEWEST_RELEASE, until=Phase.LAUNCHED, prepare=change_supervisor(pages=pages)) as boot:
+def test_without_a_mailbox_nobody_answers() -> None:
+    """What lies at address 0 is taken for no mailbox, and stays as it was."""
+    garbage = bytes([0xA5]) * 24
+
+    def prepare(platform: Platform) -> None:
+        change_supervisor(pages=1 << 40)(platform)
+        platform.machine.memory.write(0, garbage)
+
+    with booting(NEWEST_RELEASE, until=Phase.LAUNCHED, prepare=prepare) as boot:
         assert boot.platform.core_failure is not None
         assert boot.failure is not None
-        assert boot.failure.step == 14
-        assert set(channels(boot)) <= {"none"}
+        assert (boot.failure.step, boot.failure.status) == (14, Status.SECURITY_VIOLATION)
+        assert channels(boot) == ["none"]
+        assert boot.platform.machine.memory.read(0, 24) == garbage
+
+
+def test_a_buffer_of_no_pages_is_too_small_for_the_launcher_already() -> None:
+    with booting(NEWEST_RELEASE, until=Phase.LAUNCHED, prepare=change_supervisor(pages=0)) as boot:
+        assert boot.failure is not None
+        assert (boot.failure.step, boot.failure.status) == (14, Status.BAD_BUFFER_SIZE)
+        assert channels(boot) == []
 
 
 def test_a_core_that_fails_before_its_smi_set_up_is_not_there() -> None:
