@@ -64,7 +64,7 @@ def disassemble_around(
         function: Offset at which the function begins, where that is known.
     """
     offset = address - image.base
-    lines = list(_before(image, offset, function))[-before:]
+    lines = list(_before(image, offset, function))[-before:] if before else []
     decoder = Decoder(64, image.content[offset:], ip=address)
     for _ in range(after + 1):
         instruction = decoder.decode()

@@ -2,7 +2,7 @@
 
 For each function the best source that there is decides: unwind data of the PE image, DWARF frame rules, the
 function's own code read ahead to its RET, a frame pointer. Where there is none, the stack is scanned for the first
-address that stands behind a call; each frame says how it was found.
+address that stands behind a call, and that may be a stale one: from there on every frame is a guess, and says so.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def unwind(registers: dict[str, int], stack: Stack, image_at: ImageFinder) -> tu
         found = walker.leave(context, is_place=len(frames) == 1)
         if found is None or context.rsp <= before:
             break
-        frames.append(Frame(context.rip, found))
+        # What follows a guess is one too, however well it was found.
+        frames.append(Frame(context.rip, Found.SCAN if frames[-1].found is Found.SCAN else found))
     return tuple(frames)
 
 
