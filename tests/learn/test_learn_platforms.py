@@ -18,9 +18,11 @@ from mmsupervisor.learn.run import ObservedRun, observe, open_policy
 from mmsupervisor.pi.status import Status
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.isolation import level_vendor
+from mmsupervisor.platform.sample import mm_volume, shipped
 from mmsupervisor.policy.check import security_policy_check
 from mmsupervisor.policy.model import Policy, RootType
 from mmsupervisor.session import Session, boot
+from tests.cli.sessions import OFFENDER, offence
 from tests.learn.exercises import (
     IO_MSR_MESSAGES,
     IO_TRAP,
@@ -90,6 +92,43 @@ def test_each_access_belongs_to_the_phase_that_it_led_to():
 
     run = observe(None, until=Phase.END_OF_DXE, script=script)
     assert [(one.phase, one.count) for one in run.observations] == [("ready-to-lock", 1), ("after ready-to-boot", 2)]
+
+
+INSTRUCTIONS = {
+    "In": (0x80,), "Out": (0x80, 0x55), "InString": (0x81,), "OutString": (0x81, 0x55), "ReadMsr": (0x1B,),
+    "WriteMsr": (0x1B, 0xFEE0_0900), "Cli": (), "Hlt": (), "Wbinvd": (),
+}  # fmt: skip
+"""The Offender's cases that execute what a supervised driver must ask for, with their arguments."""
+
+
+def test_what_drivers_execute_themselves_is_learned_too():
+    def script(session: Session) -> None:
+        for case, arguments in INSTRUCTIONS.items():
+            session.communicate(OFFENDER, bytes.fromhex(offence(case, *arguments)))
+
+    run = observe(mm_volume([shipped("Offender")]), "offender", script=script)
+    assert [f"{one.question}, {one.place.symbol.split('+')[0]}" for one in run.observations] == [
+        "read 1 byte at port 0x80, OffendByInstruction",
+        "write 1 byte at port 0x80, OffendByInstruction",
+        "read 1 byte at port 0x81, OffendByInstruction",
+        "write 1 byte at port 0x81, OffendByInstruction",
+        "read MSR 0x1b, DoReadMsr",
+        "write MSR 0x1b, OffendByInstruction",
+        "execute CLI, OffendByInstruction",
+        "execute HLT, OffendByInstruction",
+        "execute WBINVD, OffendByInstruction",
+    ]
+    lesson = learn(run.observations, VENDOR, 30)
+    assert (len(lesson.rules), lesson.refusals) == (6, ())
+
+
+def test_a_launch_that_fails_teaches_nothing_and_runs_no_script():
+    def script(session: Session) -> None:
+        raise AssertionError
+
+    run = observe(None, description=PlatformDescription(mmram_size=0x4_0000), script=script)
+    assert (run.phase, run.observations, run.stop, run.is_whole) == ("", (), None, False)
+    assert run.launch_failure
 
 
 def test_nothing_of_the_same_run_would_be_denied():
