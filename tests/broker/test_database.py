@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mmsupervisor.broker import database as module
 from mmsupervisor.broker.database import Ring3Database, read_database
 from mmsupervisor.broker.service_table import SERVICES, read_service_table
 from mmsupervisor.broker.start_rules import early_calls
@@ -57,6 +58,21 @@ def copy_of(session: Session) -> tuple[PhysicalMemory, list[tuple[int, int]]]:
         memory.add_ram(start, size, "copy")
         memory.write(start, session.memory.read(start, size))
     return memory, ranges(session)
+
+
+def test_a_forged_entry_that_leads_past_the_end_of_memory_is_none() -> None:
+    """A driver may write what looks like an entry into its data; its lists may lead anywhere."""
+    memory = PhysicalMemory(36)
+    memory.add_ram(0x10000, PAGE, "data")
+    entry, record = 0x10100, 0x10000 + PAGE - 4
+    link = record + module._INTERFACE_BY_PROTOCOL
+    forged = bytearray(module._ENTRY_SIZE)
+    forged[:4] = module._ENTRY_SIGNATURE
+    struct.pack_into("<QQ", forged, 8, entry + 8, entry + 8)
+    struct.pack_into("<Q", forged, module._ENTRY_INTERFACES, link)
+    memory.write(entry, bytes(forged))
+    memory.write(record, module._INTERFACE_SIGNATURE)
+    assert read_database(memory, [(0x10000, PAGE)]).protocols == ()
 
 
 def test_a_broken_link_cuts_one_list_and_is_counted(session: Session) -> None:

@@ -181,6 +181,20 @@ def test_a_handler_may_change_the_size(echo: Core, size: int) -> None:
     assert (reply.status, reply.size) == (0, 0x18 + size)
 
 
+def test_an_answer_that_fills_the_buffer_is_copied_whole(echo: Core) -> None:
+    supervisor = echo.supervisor
+
+    def fill(_handle: int, _context: int, buffer: int, size_pointer: int, _handler: int) -> int:
+        supervisor.memory.fill(buffer, BUFFER_SIZE - 0x18, 0xA5)
+        supervisor.memory.write_u64(size_pointer, BUFFER_SIZE - 0x18)
+        return 0
+
+    ring3(supervisor).answers[HANDLER] = fill
+    reply = send_user(echo, message(SOMEBODY, b"x"))
+    assert (reply.status, reply.size) == (0, BUFFER_SIZE)
+    assert set(reply.payload) == {0xA5}
+
+
 def test_an_answer_that_is_too_long_is_reported_and_not_copied(echo: Core) -> None:
     supervisor = echo.supervisor
 

@@ -111,20 +111,20 @@ def _signatures(data: bytes, start: int) -> Iterator[int]:
 
 
 def _read_entry(memory: PhysicalMemory, walker: _Walker, address: int) -> Ring3Protocol | None:
-    """Read one entry; None if it is no entry but bytes that look like its signature."""
+    """Read one entry; None if it is no entry but bytes that look like one, which a driver may have put there."""
     head = memory.read(address, _ENTRY_SIZE)
     forward, backward = struct.unpack_from("<QQ", head, 8)
     try:
         if memory.read_u64(forward + 8) != address + 8 or memory.read_u64(backward) != address + 8:
             return None
+        instances = tuple(
+            (memory.read_u64(item + _INTERFACE_HANDLE), memory.read_u64(item + _INTERFACE_POINTER))
+            for item in walker.items(address + _ENTRY_INTERFACES, _INTERFACE_BY_PROTOCOL, _INTERFACE_SIGNATURE)
+        )
+        notifications = tuple(
+            memory.read_u64(item + _NOTIFY_FUNCTION)
+            for item in walker.items(address + _ENTRY_NOTIFIES, _NOTIFY_LINK, _NOTIFY_SIGNATURE)
+        )
     except BusError:
         return None
-    instances = tuple(
-        (memory.read_u64(item + _INTERFACE_HANDLE), memory.read_u64(item + _INTERFACE_POINTER))
-        for item in walker.items(address + _ENTRY_INTERFACES, _INTERFACE_BY_PROTOCOL, _INTERFACE_SIGNATURE)
-    )
-    notifications = tuple(
-        memory.read_u64(item + _NOTIFY_FUNCTION)
-        for item in walker.items(address + _ENTRY_NOTIFIES, _NOTIFY_LINK, _NOTIFY_SIGNATURE)
-    )
     return Ring3Protocol(Guid(head[_ENTRY_GUID : _ENTRY_GUID + GUID_SIZE]), instances, notifications)
