@@ -112,7 +112,7 @@ def sample_message(kind: FindingKind) -> tuple[str, bytes] | None:
     if not kind.case or message is None or sample.handler is None:
         return None
     case = sample.case(kind.case)
-    values = {"Status": NOT_ANSWERED, "Case": case.number or 0, **dict(kind.values)}
+    values = {"Status": NOT_ANSWERED, "Case": case.number or 0, "Action": case.number or 0, **dict(kind.values)}
     arguments = [values.pop("Argument")] if "Argument" in values else list(case.arguments)
     flat: list[int] = []
     for name in message.fields:

@@ -213,11 +213,15 @@ for (Tries = 0; Tries < 1000; Tries++) {
         text="""\
 The checks of the supervisor ask whose a page is, not whether it is present or writable. A pointer to a page that
 ring 3 owns and ring 0 cannot use passes them, and ring 0 itself takes the page fault. The same happens where there is
-no isolation policy at all: ring 0 reads it at address 0. Both are the reference's behaviour, reproduced as far as a
+no isolation policy at all: ring 0 reads it at address 0; and where the policy allows an MSR that the processor does not
+have: ring 0 executes the instruction and takes the #GP. All are the reference's behaviour, reproduced as far as a
 device shows it: a report in the core's name, and a reset.""",
         wrong="MmiHandlerRegister (Handler, (EFI_GUID *)UnblockedAndBlockedAgain, &Handle);",
         right="MmiHandlerRegister (Handler, &gMyHandlerGuid, &Handle);   // in the driver's own image",
-        facts=("syscall-abi.md §5, §11", "boot-flow.md §4.3"),
+        facts=("syscall-abi.md §5, §7.1, §11", "boot-flow.md §4.3"),
+        sample="IoMsr",
+        case="ReadMsr",
+        values=(("Address", 0xCF8),),
     ),
     FindingKind(
         "MM-1303",

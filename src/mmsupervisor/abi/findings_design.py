@@ -75,7 +75,6 @@ links it; a driver with the plain instance, or with BEFORE in its expression, ha
         wrong="MmServicesTableLib | MdePkg/Library/StandaloneMmServicesTableLib/...",
         right="MmServicesTableLib | MmSupervisorPkg/Library/StandaloneMmServicesTableLib/...",
         facts=("boot-flow.md §6.3",),
-        sample="FirstBeforeBroker",
     ),
     FindingKind(
         "MM-2006",
