@@ -8,14 +8,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import pytest
 
 from mmsupervisor.abi.requests import Request, pack_request
 from mmsupervisor.abi.system_calls import CallNumber
+from mmsupervisor.core.events import MmiEnded
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.dxe.phases import Phase
-from mmsupervisor.machine.memory import PAGE_SIZE
+from mmsupervisor.machine.interval_map import Interval
+from mmsupervisor.machine.memory import PAGE_SIZE, PageState
 from mmsupervisor.pi.guid import ZERO_GUID, Guid
 from mmsupervisor.pi.status import Status
 from tests.core import small
@@ -194,9 +197,14 @@ def unblock_again(**fields: int) -> Callable[[Scene], int]:
 
 
 def at_runtime(here: Scene) -> int:
-    """The refusal goes to the user's mailbox (communicate.md §13.2)."""
+    """The refusal is written nowhere (communicate.md §13.2): the trace alone tells it."""
+    supervisor = here.core.supervisor
+    before = small.read_reply(supervisor, supervisor.user)
     on_supervisor(small.REQUEST, pack_request(3, bytes(16)))(here)
-    return small.read_reply(here.core.supervisor, here.core.supervisor.user).status
+    assert small.read_reply(supervisor, supervisor.user) == before
+    ended = here.session.events[-1].event
+    assert isinstance(ended, MmiEnded)
+    return Status[ended.status.removeprefix("EFI_")]
 
 
 MESSAGES = (
@@ -269,11 +277,15 @@ MESSAGES = (
 )
 
 
+def attributes_of(piece: Interval[PageState]) -> int:
+    return int(piece.value.attributes)
+
+
 def fingerprint(supervisor: Supervisor) -> tuple[object, ...]:
     """What a refused message must leave as it was."""
     return (
         list(supervisor.pages.records),
-        [(piece.start, piece.end, piece.value.attributes) for piece in supervisor.memory.pages],
+        [(attributes, next(pieces).start) for attributes, pieces in groupby(supervisor.memory.pages, attributes_of)],
         [region.raw for region in supervisor.unblocked.regions],
         [handler.handle for handler in supervisor.handlers.all()],
         supervisor.policy_blob,
