@@ -126,3 +126,13 @@ def test_only_the_asked_vendors_minimum_counts() -> None:
     intel_only = layer("MSR", "allow", '{ msr = 0x570, access = ["read"] }')
     assert put_on(closed(), [intel_only], [Vendor.AMD]).problems == ()
     assert put_on(closed(), [intel_only], [Vendor.INTEL]).problems != ()
+
+
+def test_a_list_that_ends_the_reference_s_judgement_weakens_the_minimum() -> None:
+    """The checker refuses to look at a deny list for the save state at all."""
+    base = read_toml_policy(CLOSED.rsplit("[[root]]", 1)[0].encode(), "base.toml")
+    put = put_on(base, [layer("SAVE_STATE", "deny", '{ field = "RAX", access = ["read"] }')], [Vendor.AMD])
+    assert put.problems
+    assert all(one.is_weakening for one in put.problems)
+    assert any("deny" in str(one).lower() for one in put.problems), texts(put)
+    assert put_on(base, [layer("SAVE_STATE", "allow", '{ field = "IO_TRAP", access = ["read"] }')]).problems == ()
