@@ -74,6 +74,11 @@ KEPT_OR_ZERO = KEPT | {NULL: OK}
 READ = KEPT | {CLOSED: RING0, HOLE: RING0}
 READ_OR_ZERO = READ | {NULL: OK}
 WRITTEN = READ | {HOB: RING0}
+JUDGED = READ | {
+    NULL: S.INVALID_PARAMETER, LOW: S.INVALID_PARAMETER, NON_CANONICAL: S.UNSUPPORTED, WRAPPING: S.BUFFER_TOO_SMALL,
+    USER_SUPERVISOR: S.NO_MAPPING, MIXED: S.NO_MAPPING,
+}  # fmt: skip
+"""As READ, where the status of the pointer check itself is the call's; a size without a pointer is refused."""
 NEVER_USED = outcomes(OK)
 OPAQUE = outcomes(OK, null=S.INVALID_PARAMETER)
 LOOKED_UP = outcomes(S.INVALID_PARAMETER)
@@ -128,7 +133,7 @@ def a_named_register(supervisor: Supervisor) -> tuple[int, int, int]:
     return 0x7777, 8, user_page(supervisor)
 
 
-def begun(first: CallNumber) -> Prepare:
+def begun(first: CallNumber, size: int = 0) -> Prepare:
     """The first half of a pair was made with a GUID of zeros, as lies in fresh pages and devices."""
 
     def prepare(supervisor: Supervisor) -> tuple[int, int, int]:
@@ -140,7 +145,7 @@ def begun(first: CallNumber) -> Prepare:
             system_call(supervisor, C.SMM_MM_HDL_REG_1, guid, 0x1111, 0x2222)
             system_call(supervisor, C.SMM_MM_HDL_REG_2, guid, 0, 0)
             system_call(supervisor, first, guid, 0x1111, 0)
-        return guid, 0, 8
+        return guid, 0, size
 
     return prepare
 
@@ -166,13 +171,13 @@ ARGUMENTS: dict[tuple[CallNumber, int], Argument] = {
     (C.SMM_MM_HDL_REG_1, 1): Argument(8, NEVER_USED, guid_table, enabled=True),
     (C.SMM_MM_HDL_REG_1, 2): Argument(8, NEVER_USED, guid_table, enabled=True),
     (C.SMM_MM_HDL_REG_2, 0): Argument(16, READ, begun(C.SMM_MM_HDL_REG_1), enabled=True),
-    (C.SMM_MM_HDL_REG_2, 1): Argument(8, READ_OR_ZERO, begun(C.SMM_MM_HDL_REG_1), enabled=True),
+    (C.SMM_MM_HDL_REG_2, 1): Argument(8, JUDGED, begun(C.SMM_MM_HDL_REG_1, 8), enabled=True),
     (C.SMM_MM_HDL_UNREG_1, 0): Argument(16, READ, good, enabled=True),
     (C.SMM_MM_HDL_UNREG_1, 1): Argument(8, NEVER_USED, guid_table, enabled=True),
     (C.SMM_MM_HDL_UNREG_2, 0): Argument(16, READ, begun(C.SMM_MM_HDL_UNREG_1), enabled=True),
     (C.SMM_MM_HDL_UNREG_2, 1): Argument(
-        8, {kind: S.NOT_FOUND if what == OK else what for kind, what in READ_OR_ZERO.items()} | {NULL: OK},
-        begun(C.SMM_MM_HDL_UNREG_1), enabled=True,
+        8, {kind: S.NOT_FOUND if what in (OK, RING0) else what for kind, what in JUDGED.items()},
+        begun(C.SMM_MM_HDL_UNREG_1, 8), enabled=True,
     ),
     (C.SMM_MM_UNBLOCKED, 0): Argument(8, outcomes("0", mmio="1"), lambda _: (0, 8, 0)),
     (C.SMM_MM_IS_COMM_BUFF, 0): Argument(8, outcomes("SECURITY_VIOLATION returned"), lambda _: (0, 8, 0)),

@@ -540,6 +540,31 @@ def test_profile_order(profiled: Supervisor) -> None:
     system_call(profiled, REG, guid, 1, 2)
     fails(profiled, Status.NOT_STARTED, REG2, other, 0, 0)
     fails(profiled, Status.NOT_STARTED, UNREG2, guid, 0, 0)
-    fails(profiled, Status.SECURITY_VIOLATION, REG2, guid, guid, 0)
-    fails(profiled, Status.SECURITY_VIOLATION, REG2, guid, MMRAM, 8)
     assert system_call(profiled, REG2, guid, 0, 0) == 0, "the holder waited"
+    fails(profiled, Status.NOT_STARTED, REG2, guid, 0, 0)
+
+
+def test_profile_contexts(profiled: Supervisor) -> None:
+    """A context and its size come together; a removal without a context takes whatever there is first."""
+    guid, context = put_guid(profiled, SOMEBODY), user_page(profiled)
+    for size, data in ((8, b"context1"), (7, b"context"), (8, b"context2")):
+        profiled.memory.write(context, data)
+        system_call(profiled, REG, guid, 1, 2)
+        system_call(profiled, REG2, guid, context, size)
+    for begin, end in ((REG, REG2), (UNREG, UNREG2)):
+        for arguments, status in (
+            ((context, 0), Status.INVALID_PARAMETER),
+            ((0, 8), Status.INVALID_PARAMETER),
+            ((MMRAM, 8), Status.SECURITY_VIOLATION),
+        ):
+            system_call(profiled, begin, guid, 1, 2)
+            fails(profiled, status, end, guid, *arguments)
+    assert [record.context for record in profiled.profile_records] == [b"context1", b"context", b"context2"]
+    system_call(profiled, UNREG, guid, 1)
+    assert system_call(profiled, UNREG2, guid, context, 8) == 0
+    assert [record.context for record in profiled.profile_records] == [b"context1", b"context"]
+    system_call(profiled, UNREG, guid, 1)
+    assert system_call(profiled, UNREG2, guid, 0, 0) == 0
+    assert [record.context for record in profiled.profile_records] == [b"context"]
+    system_call(profiled, UNREG, guid, 2)
+    fails(profiled, Status.NOT_FOUND, UNREG2, guid, 0, 0)

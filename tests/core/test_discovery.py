@@ -9,6 +9,7 @@ import pytest
 from mmsupervisor.core.entry import Core
 from mmsupervisor.core.errors import LaunchError
 from mmsupervisor.core.events import DriverFound, FileSkipped
+from mmsupervisor.core.lifecycle import lock
 from mmsupervisor.machine.memory import Attribute
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.hob import GuidHob, VolumeHob
@@ -22,6 +23,7 @@ from tests.core.files import core_file, core_volume, driver_file, policy_file, v
 from tests.core.small import MMRAM, OTHER, SOMEBODY, Small, bugs, events, finding_numbers
 
 A_PRIORI = Guid.parse("FC510EE7-FFDC-11D4-BD41-0080C73C8881")
+FREE = Attribute.XP | Attribute.SP
 BLOB = write_blob(default_policy())
 
 
@@ -224,6 +226,16 @@ def test_driver_files_lie_back_to_back_in_read_only_user_pages(small: Small) -> 
     assert data[:16] == files.guid(0).raw
     assert data[size : size + 16] == files.guid(1).raw
     assert supervisor.memory.state(cache.address).attributes == Attribute.RO | Attribute.XP
+
+
+def test_ready_to_lock_frees_every_page_of_the_cache(small: Small) -> None:
+    core = start(small, core_volume(*(driver_file(number) for number in range(12))))
+    supervisor, cache = core.supervisor, core.supervisor.driver_cache
+    address, pages, free = cache.address, cache.pages, core.supervisor.pages.free_pages
+    assert pages > 1
+    lock(supervisor)
+    assert supervisor.pages.free_pages == free + pages
+    assert {supervisor.memory.state(address + (n << 12)).attributes for n in range(pages)} == {FREE}
 
 
 def test_nothing_found_needs_no_cache(small: Small) -> None:

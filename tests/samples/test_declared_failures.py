@@ -81,6 +81,11 @@ def profile_on(supervisor: Supervisor, _: Places) -> None:
     supervisor.profile = replace(supervisor.profile, handler_profile=True)
 
 
+def registration_begun(supervisor: Supervisor, places: Places) -> None:
+    profile_on(supervisor, places)
+    call(supervisor, CallNumber.SMM_MM_HDL_REG_1, (places.guid, places.code, places.code))
+
+
 def removal_begun(supervisor: Supervisor, places: Places) -> None:
     profile_on(supervisor, places)
     call(supervisor, CallNumber.SMM_MM_HDL_UNREG_1, (places.guid, places.code))
@@ -154,16 +159,20 @@ CASES: dict[tuple[CallNumber, str], Case] = {
     (C.SMM_MM_HDL_REG_1, "check 0"): Case(lambda p: (p.supervisor, p.code, p.code)),
     (C.SMM_MM_HDL_REG_1, "failure 0"): Case(lambda p: (p.guid, p.code, p.code)),
     (C.SMM_MM_HDL_REG_2, "check 0"): Case(lambda p: (p.supervisor, p.user, 8)),
-    (C.SMM_MM_HDL_REG_2, "check 1"): Case(lambda p: (p.guid, p.supervisor, 8)),
     (C.SMM_MM_HDL_REG_2, "failure 0"): Case(lambda p: (p.guid, p.user, 8)),
     (C.SMM_MM_HDL_REG_2, "failure 1"): Case(lambda p: (p.guid, p.user, 8), profile_on),
+    (C.SMM_MM_HDL_REG_2, "failure 2"): Case(lambda p: (p.guid, p.supervisor, 8), registration_begun),
+    (C.SMM_MM_HDL_REG_2, "failure 3"): Case(lambda p: (p.guid, 0, 8), registration_begun),
+    (C.SMM_MM_HDL_REG_2, "failure 4"): Case(lambda p: (p.guid, p.code, 0x10_0000), registration_begun),
     (C.SMM_MM_HDL_UNREG_1, "check 0"): Case(lambda p: (p.supervisor, p.code)),
     (C.SMM_MM_HDL_UNREG_1, "failure 0"): Case(lambda p: (p.guid, p.code)),
     (C.SMM_MM_HDL_UNREG_2, "check 0"): Case(lambda p: (p.supervisor, p.user, 8)),
-    (C.SMM_MM_HDL_UNREG_2, "check 1"): Case(lambda p: (p.guid, p.supervisor, 8)),
     (C.SMM_MM_HDL_UNREG_2, "failure 0"): Case(lambda p: (p.guid, p.user, 8)),
     (C.SMM_MM_HDL_UNREG_2, "failure 1"): Case(lambda p: (p.guid, p.user, 8), profile_on),
-    (C.SMM_MM_HDL_UNREG_2, "failure 2"): Case(lambda p: (p.guid, p.user, 8), removal_begun),
+    (C.SMM_MM_HDL_UNREG_2, "failure 2"): Case(lambda p: (p.guid, p.supervisor, 8), removal_begun),
+    (C.SMM_MM_HDL_UNREG_2, "failure 3"): Case(lambda p: (p.guid, 0, 8), removal_begun),
+    (C.SMM_MM_HDL_UNREG_2, "failure 4"): Case(lambda p: (p.guid, p.code, 0x10_0000), removal_begun),
+    (C.SMM_MM_HDL_UNREG_2, "failure 5"): Case(lambda p: (p.guid, p.user, 8), removal_begun),
     (C.SMM_SC_SVST_READ_2, "check 0"): Case(lambda p: (0, 8, p.user)),
     (C.SMM_SC_SVST_READ_2, "check 1"): Case(lambda p: (p.user, 8, p.supervisor)),
 }

@@ -191,6 +191,11 @@ _IO_FAILURES = (
     *_DENIED,
 )
 _HANDLER_PROFILE_OFF = (_S.UNSUPPORTED, "the handler profile is switched off (PcdSmiHandlerProfilePropertyMask bit 0)")
+_CONTEXT_FAILURES = (
+    (_S.SECURITY_VIOLATION, "Context is the supervisor's"),
+    (_S.INVALID_PARAMETER, "a Context without a Size, or a Size without a Context"),
+    (_S.NO_MAPPING, "the pages of Context are not of one kind"),
+)
 
 # fmt: off
 _DECLARATIONS = (
@@ -318,8 +323,12 @@ _DECLARATIONS = (
     SystemCallDeclaration(
         _C.SMM_MM_HDL_REG_2, (_GUID, _A("Context", Kind.POINTER), _A("Size", Kind.BYTES)),
         "handler profile: complete a registration", "0",
-        checks=(UserRange(0, _GUID16), UserRange(1, size_argument=2, unless_zero=True)),
-        failures=(_HANDLER_PROFILE_OFF, (_S.NOT_STARTED, "not after SMM_MM_HDL_REG_1 with an equal GUID")),
+        checks=(UserRange(0, _GUID16),),
+        failures=(
+            _HANDLER_PROFILE_OFF,
+            (_S.NOT_STARTED, "not after SMM_MM_HDL_REG_1 with an equal GUID"),
+            *_CONTEXT_FAILURES,
+        ),
     ),
     SystemCallDeclaration(
         _C.SMM_MM_HDL_UNREG_1, (_GUID, _A("Handler", Kind.CODE)), "handler profile: begin a removal", "0",
@@ -328,10 +337,11 @@ _DECLARATIONS = (
     SystemCallDeclaration(
         _C.SMM_MM_HDL_UNREG_2, (_GUID, _A("Context", Kind.POINTER), _A("Size", Kind.BYTES)),
         "handler profile: complete a removal", "0",
-        checks=(UserRange(0, _GUID16), UserRange(1, size_argument=2, unless_zero=True)),
+        checks=(UserRange(0, _GUID16),),
         failures=(
             _HANDLER_PROFILE_OFF,
             (_S.NOT_STARTED, "not after SMM_MM_HDL_UNREG_1 with an equal GUID"),
+            *_CONTEXT_FAILURES,
             (_S.NOT_FOUND, "no such record"),
         ),
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from mmsupervisor.abi.system_calls import CallNumber
 from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.gate import Service
+from mmsupervisor.core.ownership import is_user_range
 from mmsupervisor.core.ring0 import read_as_ring0
 from mmsupervisor.core.supervisor import ProfileRecord, ProfileRequest, Supervisor
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
@@ -42,20 +43,35 @@ def _take_request(supervisor: Supervisor, first: CallNumber, guid: int) -> Profi
     return request
 
 
+def _require_context(supervisor: Supervisor, context: int, size: int) -> None:
+    """Refuse a context that is not ring 3's, and one without a size or a size without one."""
+    if context and not is_user_range(supervisor.memory, context, size):
+        raise CoreError(Status.SECURITY_VIOLATION, f"the context at {context:#x} + {size:#x} is not ring 3's")
+    if size and not context:
+        raise CoreError(Status.INVALID_PARAMETER, f"a context of {size} bytes at address 0")
+
+
 def _complete_registration(supervisor: Supervisor, guid: int, context: int, size: int) -> int:
     request = _take_request(supervisor, CallNumber.SMM_MM_HDL_REG_1, guid)
+    _require_context(supervisor, context, size)
     data = read_as_ring0(supervisor.memory, context, size) if context else b""
     supervisor.profile_records.append(ProfileRecord(request.guid, request.handler, request.caller, data))
     return 0
 
 
 def _complete_removal(supervisor: Supervisor, guid: int, context: int, size: int) -> int:
+    """Remove the first record of a handler with the context; without one, whatever its context is."""
     request = _take_request(supervisor, CallNumber.SMM_MM_HDL_UNREG_1, guid)
-    data = read_as_ring0(supervisor.memory, context, size) if context else b""
+    _require_context(supervisor, context, size)
     for record in supervisor.profile_records:
-        if (record.guid, record.handler, record.context) == (request.guid, request.handler, data):
-            supervisor.profile_records.remove(record)
-            return 0
+        if (record.guid, record.handler) != (request.guid, request.handler):
+            continue
+        if context and (
+            len(record.context) != size or read_as_ring0(supervisor.memory, context, size) != record.context
+        ):
+            continue
+        supervisor.profile_records.remove(record)
+        return 0
     raise CoreError(Status.NOT_FOUND, f"no handler-profile record of {request.guid.label} has that handler and context")
 
 
