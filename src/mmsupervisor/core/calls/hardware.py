@@ -34,13 +34,21 @@ def _write_msr(supervisor: Supervisor, number: int, value: int, _a3: int) -> int
     return 0
 
 
+def _require_port(supervisor: Supervisor, port: int, width: int, access: Attribute) -> int:
+    """Ask for a port; the core's own IoLib ASSERTs that it is aligned, and accesses it all the same."""
+    size = require_io(supervisor, port, width, access)
+    if port % size:
+        supervisor.failed_assert("syscall-abi.md §7.3", f"port {port & _MASK32:#x} is not aligned to {size} bytes")
+    return size
+
+
 def _read_port(supervisor: Supervisor, port: int, width: int, _a3: int) -> int:
-    size = require_io(supervisor, port, width, Attribute.READ)
+    size = _require_port(supervisor, port, width, Attribute.READ)
     return supervisor.machine.ports.read(port & _MASK32, size)
 
 
 def _write_port(supervisor: Supervisor, port: int, width: int, value: int) -> int:
-    size = require_io(supervisor, port, width, Attribute.WRITE)
+    size = _require_port(supervisor, port, width, Attribute.WRITE)
     supervisor.machine.ports.write(port & _MASK32, size, value)
     return 0
 
