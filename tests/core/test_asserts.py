@@ -60,6 +60,20 @@ def answer(status: int, size: int | None = None) -> Act:
     return act
 
 
+def in_handler(number: int, *arguments: int) -> Act:
+    """Let a handler make a system call."""
+
+    def act(core: Core) -> None:
+        def serve(*_: int) -> int:
+            system_call(core.supervisor, number, *arguments)
+            return 0
+
+        register_user(core.supervisor, SOMEBODY, ROUTINE, serve)
+        send_user(core, message(SOMEBODY, b"x"))
+
+    return act
+
+
 def root_answer(core: Core) -> None:
     register_user(core.supervisor, None, ROUTINE, int(Status.DEVICE_ERROR))
     serve_mmi(core.supervisor, "test")
@@ -104,7 +118,7 @@ ACTS: dict[str, tuple[str, Act]] = {
     "supervisor handler's error": ("boot-flow.md §10.2", supervisor_answer),
     "supervisor channel at runtime": ("communicate.md §13.2", runtime_message),
     "port that is not aligned": (
-        "syscall-abi.md §7.3", lambda core: system_call(core.supervisor, CallNumber.SMM_SC_IO_READ, 0x71, 1),
+        "syscall-abi.md §7.3", in_handler(CallNumber.SMM_SC_IO_READ, 0x71, 1),
     ),
     "unblock, another descriptor": ("unblock.md §5 rule 11", unblock_twice),
     "unblock, no pages": ("unblock.md §5 rule 11", lambda core: small.request(core, 1, unblock_bytes(FREE_RAM, 0))),
@@ -116,8 +130,8 @@ GOOD: dict[str, Act] = {
     "warning": answer(int(Status.WARN_INTERRUPT_SOURCE_PENDING)),
     "unblock in MMRAM (rule 3)": lambda core: small.request(core, 1, unblock_bytes(small.MMRAM, 1)),
     "unblock for nobody (rule 2)": lambda core: small.request(core, 1, FOR_NOBODY),
-    "aligned port": lambda core: system_call(core.supervisor, CallNumber.SMM_SC_IO_WRITE, 0x72, 1, 0),
-    "byte at an odd port": lambda core: system_call(core.supervisor, CallNumber.SMM_SC_IO_READ, 0x71, 0),
+    "aligned port": in_handler(CallNumber.SMM_SC_IO_WRITE, 0x72, 1, 0),
+    "byte at an odd port": in_handler(CallNumber.SMM_SC_IO_READ, 0x71, 0),
     "a GUID that nobody knows": lambda core: send_user(core, message(OTHER, b"x")),
 }
 
