@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -78,9 +79,53 @@ def base_field(image: PeImage) -> slice:
     return slice(offset + 24, offset + 32) if image.optional_header.is_pe32_plus else slice(offset + 28, offset + 32)
 
 
+def header_values(image: PeImage) -> dict[str, object]:
+    """Every field of the headers that is read, by pefile's name of it."""
+    header = image.optional_header
+    return {
+        "Machine": image.file_header.machine,
+        "NumberOfSections": image.file_header.number_of_sections,
+        "TimeDateStamp": image.file_header.time_date_stamp,
+        "SizeOfOptionalHeader": image.file_header.size_of_optional_header,
+        "Characteristics": image.file_header.characteristics,
+        "AddressOfEntryPoint": header.address_of_entry_point,
+        "BaseOfCode": header.base_of_code,
+        "ImageBase": header.image_base,
+        "SectionAlignment": header.section_alignment,
+        "FileAlignment": header.file_alignment,
+        "MajorImageVersion": header.image_version[0],
+        "MinorImageVersion": header.image_version[1],
+        "MajorSubsystemVersion": header.subsystem_version[0],
+        "MinorSubsystemVersion": header.subsystem_version[1],
+        "SizeOfImage": header.size_of_image,
+        "SizeOfHeaders": header.size_of_headers,
+        "CheckSum": header.checksum,
+        "Subsystem": header.subsystem,
+        "DllCharacteristics": header.dll_characteristics,
+        "NumberOfRvaAndSizes": header.number_of_rva_and_sizes,
+    }
+
+
+def assert_headers_equal(image: PeImage, oracle: pefile.PE) -> None:
+    for name, value in header_values(image).items():
+        of_file = hasattr(oracle.FILE_HEADER, name)
+        assert getattr(oracle.FILE_HEADER if of_file else oracle.OPTIONAL_HEADER, name) == value, name
+    assert [
+        (s.virtual_size, s.virtual_address, s.size_of_raw_data, s.pointer_to_raw_data, s.characteristics)
+        for s in image.sections
+    ] == [
+        (s.Misc_VirtualSize, s.VirtualAddress, s.SizeOfRawData, s.PointerToRawData, s.Characteristics)
+        for s in oracle.sections
+    ]
+    assert [(d.virtual_address, d.size) for d in image.optional_header.directories] == [
+        (d.VirtualAddress, d.Size) for d in oracle.OPTIONAL_HEADER.DATA_DIRECTORY
+    ]
+
+
 def assert_equals_pefile(data: bytes) -> None:
     image = parse(data)
     oracle = pefile.PE(data=data, fast_load=True)
+    assert_headers_equal(image, oracle)
     for base in BASES:
         ours = load_image(image, base)
         # Relocating again moves the oracle from the base before: it stays one object, parsed once.
@@ -115,6 +160,26 @@ def test_a_32_bit_image_relocates_as_pefile_does(offset: int) -> None:
     sections = [BuiltSection(".text", b"\xc3", TEXT), BuiltSection(".data", bytes(range(0xC0, 0x100)), RWDATA)]
     relocations = relocation_block(0x2000, (3, offset))
     assert_equals_pefile(driver(sections=sections, relocations=relocations, plus=False, machine=0x14C))
+
+
+@pytest.mark.parametrize("plus", [True, False])
+def test_fields_that_real_images_leave_zero_are_those_of_pefile(plus: bool) -> None:
+    """Every byte of both headers has a value of its own, but for those that decide where something is."""
+    data = bytearray(driver(plus=plus))
+    base = struct.Struct("<Q" if plus else "<I")
+    for offset, field, value in (
+        (0x88, "<I", 0x1122_3344),  # TimeDateStamp
+        (0x98 + 20, "<I", 0x5566_7788),  # BaseOfCode
+        (0x98 + (24 if plus else 28), base.format, 0x7F12_3000),  # ImageBase
+        (0x98 + 36, "<I", 0x200),  # FileAlignment
+        (0x98 + 44, "<4H", (0x91, 0x92, 0x93, 0x94)),  # versions
+        (0x98 + 64, "<I", 0xA1A2_A3A4),  # CheckSum
+        (0x98 + 70, "<H", 0xB1B2),  # DllCharacteristics
+    ):
+        struct.pack_into(field, data, offset, *(value if isinstance(value, tuple) else (value,)))
+    image = parse(bytes(data))
+    assert_headers_equal(image, pefile.PE(data=bytes(data), fast_load=True))
+    assert image.optional_header.dll_characteristics == 0xB1B2
 
 
 def test_the_comparison_with_pefile_finds_a_planted_fault(monkeypatch: pytest.MonkeyPatch) -> None:
