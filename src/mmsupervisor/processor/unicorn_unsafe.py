@@ -11,8 +11,6 @@ exits of its stops. Three decisions shape it:
   :mod:`mmsupervisor.processor.trapped`) are found when their block is translated, before it first runs, and get a hook
   that stops in front of them. Everything that is executed was translated, so none is missed, self-modified code
   included. Operands that must be aligned are found in the same way, and looked at each time.
-* Flash that shows its registers lies a second time, as a device, at addresses that no machine has, and a TLB fill leads
-  there: a driver that programs a store makes a million touches, and an exit for each would take minutes.
 """
 
 from __future__ import annotations
@@ -32,7 +30,6 @@ from mmsupervisor.processor.alignment import AlignedOperand, aligned_operands, l
 from mmsupervisor.processor.block_counter_unsafe import BlockCounter
 from mmsupervisor.processor.engine_context import NOTHING_IN_FLIGHT, EngineError, find_layout
 from mmsupervisor.processor.interface import Registers
-from mmsupervisor.processor.page_map import WITHIN
 from mmsupervisor.processor.ring3_setup import (
     CODE,
     CR0_SET,
@@ -46,6 +43,7 @@ from mmsupervisor.processor.ring3_setup import (
     setup_page,
 )
 from mmsupervisor.processor.trapped import trapped_offsets
+from mmsupervisor.processor.unicorn_pages import WINDOW, PageGrants
 
 # The binding is only partly annotated: to the type checker it is whatever it is.
 unicorn: Any = import_module("unicorn")
@@ -54,28 +52,12 @@ binding: Any = import_module("unicorn.unicorn_py3.unicorn")
 _GENERAL = [name.upper() for name in Registers.__slots__]
 RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, R15, RIP, RFLAGS = range(len(_GENERAL))
 
-_MANY_CHANGES = 16
-"""Changes of protection that are not worth being looked at one by one: asking for all pages again is cheaper."""
-
-_NEEDED = {uc.UC_MEM_READ: Access.READ, uc.UC_MEM_WRITE: Access.WRITE, uc.UC_MEM_FETCH: Access.EXECUTE}
-_WINDOW = 1 << 50
-"""What is added to an address to reach the device there; beyond every physical address."""
-
-_TO_MEMORY, _TO_DEVICE = 0x100, 0x200
-"""Beside Unicorn's permissions of a page: where it leads. A page that leads elsewhere has to be filled anew."""
-
-
-def _permissions(access: int) -> int:
-    granted = (
-        (uc.UC_PROT_READ if access & Access.READ else 0)
-        | (uc.UC_PROT_WRITE if access & Access.WRITE else 0)
-        | (uc.UC_PROT_EXEC if access & Access.EXECUTE else 0)
-    )
-    where = _TO_DEVICE if access & WITHIN else _TO_MEMORY
-    return granted | where if granted else 0
-
-
-_UNICORN_ACCESS = [_permissions(access) for access in range(2 * WITHIN)]
+_NEEDED = {
+    uc.UC_MEM_READ: (uc.UC_PROT_READ, Access.READ),
+    uc.UC_MEM_WRITE: (uc.UC_PROT_WRITE, Access.WRITE),
+    uc.UC_MEM_FETCH: (uc.UC_PROT_EXEC, Access.EXECUTE),
+}
+"""What a fill asks for: the permission, and what it is called outside."""
 
 
 class Stop(Enum):
@@ -123,10 +105,9 @@ class Engine:
         Raises:
             EngineError: this build of Unicorn lacks a behaviour the engine relies on.
         """
-        self._lookup = lookup
+        self._pages = PageGrants(lookup)
         self._read_code = read_code
         self._loads_descriptor = loads_descriptor
-        self._access: dict[int, int] = {}
         self._failure: BaseException | None = None
         self._stop: Stop | None = None
         self._setting_up = True
@@ -286,21 +267,16 @@ class Engine:
     # Callbacks
 
     def _on_fill(self, _uc: int, page: int, kind: int, entry: Any, _data: int) -> bool:
-        access = self._access.get(page)
-        if access is None:
-            if page == SETUP:
-                access = self._setup_access()
-            else:
-                access = self._access[page] = _UNICORN_ACCESS[self._lookup(page)]
-        needed = _NEEDED[kind]
-        if not access & _UNICORN_ACCESS[needed] & uc.UC_PROT_ALL:
+        granted, leads_to = (self._setup_access(), page) if page == SETUP else self._pages.ask(page)
+        permission, needed = _NEEDED[kind]
+        if not granted & permission:
             self._stop = Stop.DENIED
             self.denied_page = page
             self.denied_access = needed
             return False
         filled = entry[0]
-        filled.paddr = page + _WINDOW if access & _TO_DEVICE else page
-        filled.perms = access & uc.UC_PROT_ALL
+        filled.paddr = leads_to
+        filled.perms = granted
         return True
 
     def _setup_access(self) -> int:
@@ -465,7 +441,7 @@ class Engine:
         self._uc.mem_map_ptr(base, size, uc.UC_PROT_ALL, host_address)
 
     def map_device(self, base: int, size: int, device: MmioDevice) -> None:
-        """Let a device answer at physical addresses, for pages whose look-up says :data:`WITHIN`."""
+        """Let a device answer at physical addresses, for pages that lead to it."""
 
         def read(_uc: int, offset: int, width: int, _data: int) -> int:
             return device.mmio_read(offset, width)
@@ -475,33 +451,18 @@ class Engine:
 
         functions = binding.MMIO_READ_CFUNC(self._guard(read)), binding.MMIO_WRITE_CFUNC(self._guard(write))
         self._callbacks += functions
-        status = binding.uclib.uc_mmio_map(self._uc._uch, base + _WINDOW, size, functions[0], None, functions[1], None)
+        status = binding.uclib.uc_mmio_map(self._uc._uch, base + WINDOW, size, functions[0], None, functions[1], None)
         self._check(status == uc.UC_ERR_OK, f"a device at {base:#x} is refused with {status}")
 
     def flush(self) -> None:
         """Forget all page permissions."""
-        self._access.clear()
+        self._pages.clear()
         self._control(ctypes.c_void_p(self._handle), ctypes.c_int(self._flush_control))
 
     def take_over(self, changes: Sequence[ProtectionChange]) -> None:
-        """Forget the permissions that changes took away; what was lent and taken back in between costs nothing.
-
-        A page that gained rights needs no flush: Unicorn asks again for whatever it was not granted.
-        """
-        known = self._access
-        if len(changes) > _MANY_CHANGES:
+        """Forget all page permissions, if changes took one away that Unicorn was told."""
+        if self._pages.are_outdated_by(changes):
             self.flush()
-            return
-        for change in changes:
-            span = range(change.start, change.start + change.size, PAGE_SIZE)
-            pages = [page for page in known if page in span] if len(known) < len(span) else span
-            for page in pages:
-                if page not in known:
-                    continue
-                granted, known[page] = known[page], _UNICORN_ACCESS[self._lookup(page)]
-                if granted & ~known[page]:
-                    self.flush()
-                    return
 
     def forget_code(self, start: int, size: int) -> None:
         """Forget what was translated from a range that ring 3 may execute."""
