@@ -62,6 +62,20 @@ def test_built_and_real_images_survive_the_way_through_te():
         assert_round_trip(data)
 
 
+@pytest.mark.parametrize("room", [-40, -1, 0, 1, 30, 79, 80, 81])
+def test_an_image_that_ends_in_its_headers_holds_what_fits_of_them(room):
+    """A section header follows the TE header; the image in memory has room for some of their bytes, or for none."""
+    stripped = 0x200
+    size = stripped - HEADER_SIZE + room
+    te = struct.pack("<2sHBBHIIQIIII", b"VZ", 0x8664, 1, 11, stripped, 0, 0, 0, 0, 0, 0, 0)
+    te += struct.pack("<8s6IHHI", b".data", 0x10, size - 0x10, 0, 0, 0, 0, 0, 0, 0)
+    image = parse_te(Reader(te, "x"))
+    expanded = map_te(image)
+    assert len(expanded) == size
+    visible = te[: max(room - 0x10, 0)]
+    assert bytes(expanded) == (bytes(stripped - HEADER_SIZE) + visible).ljust(size, b"\0")[:size]
+
+
 def test_label_classification_and_the_reason_it_is_not_run():
     data = to_te(driver())
     assert parse_te(Reader(data, "x")).label == "TE X64, EFI boot service driver"

@@ -128,15 +128,50 @@ PLANTED: dict[ProblemKind, bytes] = {
 }
 
 
+# Where the finding is said to be: at the field that breaks the rule, or at the start of what does not fit.
+PLACES: dict[ProblemKind, int] = {
+    ProblemKind.VOLUME_CUT: 0x20,
+    ProblemKind.VOLUME_CHECKSUM: 0x32,
+    ProblemKind.VOLUME_HEADER: 0x20,
+    ProblemKind.BLOCK_MAP: 0x38,
+    ProblemKind.EXTENDED_HEADER: 0xFFFF,
+    ProblemKind.FILE_SYSTEM: 0x10,
+    ProblemKind.OUTSIDE_VOLUMES: len(PLAIN),
+    ProblemKind.VARIABLE_STORE: HEADER + 0x10,
+    ProblemKind.FILE_CUT: HEADER,
+    ProblemKind.FILE_SIZE: HEADER,
+    ProblemKind.FILE_HEADER_CHECKSUM: HEADER + 0x10,
+    ProblemKind.FILE_DATA_CHECKSUM: HEADER + 0x11,
+    ProblemKind.FILE_STATE: HEADER + 0x17,
+    ProblemKind.FILE_ALIGNMENT: HEADER + 0x13,
+    ProblemKind.LARGE_FILE: HEADER + 0x13,
+    ProblemKind.SKIPPED: HEADER,
+    ProblemKind.PAD_CONTENT: HEADER + 24 + 40,
+    ProblemKind.FREE_SPACE_CONTENT: len(PLAIN) - 9,
+    ProblemKind.SECTION_CUT: HEADER + 24 + len(SECTIONS) - 14,
+    ProblemKind.SECTION_SIZE: HEADER + 24,
+    ProblemKind.SECTION_TAIL: HEADER + 24 + len(SECTIONS) + -len(SECTIONS) % 4,
+    ProblemKind.CRC32: HEADER + 24 + 24,
+    ProblemKind.EXPANDED_SIZE: HEADER + 24 + 4,
+    ProblemKind.ENCAPSULATION: HEADER + 24 + 24,
+    ProblemKind.LIMIT: HEADER + 24 + 24,
+    ProblemKind.NO_VOLUME: HEADER + 24,
+    ProblemKind.FLASH_DESCRIPTOR: 0,
+    ProblemKind.FLASH_REGION: 0x44,
+    ProblemKind.CAPSULE: 0x18,
+    ProblemKind.FMP_CAPSULE: 28 + 8,
+}
+
+
 def test_a_fault_is_planted_for_every_kind():
-    assert set(PLANTED) == set(ProblemKind)
+    assert set(PLANTED) == set(PLACES) == set(ProblemKind)
 
 
 @pytest.mark.parametrize("kind", ProblemKind, ids=lambda kind: kind.word)
 def test_planted_fault_is_found_and_strict_mode_refuses_damage(kind):
     image = image_of(PLANTED[kind])
     found = [problem for problem in problems(image) if problem.kind is kind]
-    assert found
+    assert found[0].offset == PLACES[kind]
     for problem in found:
         assert problem.rule
         assert problem.rule[-1] != "."

@@ -174,6 +174,15 @@ _NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("D719B2CB-3D3A-4596-A3BC-DAD00E67656F", ("gEfiImageSecurityDatabaseGuid",)),
     ("F0A30BC7-AF08-4556-99C4-001009C93A44", ("gEfiSecureBootEnableDisableGuid",)),
     ("0379BE4E-D706-437D-B037-EDB82FB772A4", ("gEfiDevicePathUtilitiesProtocolGuid",)),
+    ("C076EC0C-7028-4399-A072-71EE5C448B9F", ("gEfiCustomModeEnableGuid",)),
+    ("9073E4E0-60EC-4B6E-9903-4C223C260F3C", ("gEfiVendorKeysNvGuid",)),
+    ("D9BEE56E-75DC-49D9-B4D7-B534210F637A", ("gEfiCertDbGuid",)),
+    ("A5C059A1-94E4-4AA7-87B5-AB155C2BF072", ("gEfiCertX509Guid",)),
+    ("C1C41626-504C-4092-ACA9-41F936934328", ("gEfiCertSha256Guid",)),
+    ("826CA512-CF10-4AC9-B187-BE01496631BD", ("gEfiCertSha1Guid",)),
+    ("3C5766E8-269C-4E34-AA14-ED776E85B3B6", ("gEfiCertRsa2048Guid",)),
+    ("EB704011-1402-11D3-8E77-00A0C969723B", ("gMtcVendorGuid",)),
+    ("04B37FE8-F6AE-480B-BDD5-37D98C5E89AA", ("gEdkiiVarErrorFlagGuid",)),
 )
 
 

@@ -22,7 +22,7 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.reader import Reader
-from mmsupervisor.pi.volume.layout import CompressionType
+from mmsupervisor.pi.volume.layout import COMPRESSION_HEADER, CompressionType
 from mmsupervisor.pi.volume.model import Closed, CompressionHeader, GuidedHeader, Unopened
 from mmsupervisor.pi.volume.problem import Problem, ProblemKind, problem_at
 
@@ -105,7 +105,8 @@ def open_compression(header: CompressionHeader, data: Reader, offset: int, allow
         return Opened(unopened=Unopened(Closed.UNKNOWN_COMPRESSION, text))
     if opened.content is not None and len(opened.content) != header.expanded_size:
         rule = f"claims {header.expanded_size:#x} bytes when expanded and has {len(opened.content):#x}"
-        problem = problem_at(ProblemKind.EXPANDED_SIZE, data, 0, rule)
+        # The size that is claimed stands at the start of the header, right before the data.
+        problem = problem_at(ProblemKind.EXPANDED_SIZE, data, -COMPRESSION_HEADER.size, rule)
         return Opened(opened.content, problems=(*opened.problems, problem))
     return opened
 
@@ -134,7 +135,8 @@ def _check_crc32(header: GuidedHeader, data: Reader) -> tuple[Problem, ...]:
     actual = zlib.crc32(data.data)
     if actual == expected:
         return ()
-    return (problem_at(ProblemKind.CRC32, data, 0, f"CRC-32 is {actual:#010x}, the section says {expected:#010x}"),)
+    rule = f"CRC-32 is {actual:#010x}, the section says {expected:#010x}"
+    return (problem_at(ProblemKind.CRC32, data, -len(header.extra), rule),)
 
 
 def _guid_text(guid: Guid) -> str:
