@@ -86,6 +86,11 @@ def test_what_must_stay_denied_can_be_left_out(here: Path) -> None:
     assert run("policy", "level", "learned.toml", "--at-least", "20").code == ExitCode.NOT_MET
 
 
+def test_a_run_without_accesses_is_said_as_that(here: Path) -> None:
+    done = run("learn")
+    assert done.out == "sample platform: nothing to decide on\n0 rules; everything else is denied\n"
+
+
 def test_files_are_not_replaced_unasked(here: Path) -> None:
     (here / "learned.toml").write_text("mine", "utf-8")
     done = run("learn", "-o", "learned.toml")

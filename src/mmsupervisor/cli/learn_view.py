@@ -16,7 +16,8 @@ def learn_lines(document: Document) -> Iterator[str]:
     run = document["run"]
     count = sum(one["count"] for one in accesses)
     drivers = dict.fromkeys(one["driver"] or "code in no image" for one in accesses)
-    yield f"{document['image']['name']}: {_times(count, 'access', 'accesses')} by {', '.join(drivers) or 'nobody'}"
+    seen = f"{_times(count, 'access', 'accesses')} by {', '.join(drivers)}" if accesses else "nothing to decide on"
+    yield f"{document['image']['name']}: {seen}"
     if run["removed"]:
         yield f"removed for what nothing relaxes, so not all that they access is known: {', '.join(run['removed'])}"
     if run["end"]:
