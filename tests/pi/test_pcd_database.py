@@ -116,7 +116,11 @@ def parse(data: bytes, **options) -> PcdDatabase:
 
 def test_every_kind_of_datum_and_storage():
     body_at = HEADER.size + 4 * 5
-    body = bytes.fromhex("2a 3412 01 78563412 10000000") + b"Space\0Name\0\0" + struct.pack("<IIIIIIIIII", *[0, 6] * 5)
+    body = (
+        bytes.fromhex("2a 3412 01 78563412 10000000")
+        + b"Space\0Name\0\0"
+        + struct.pack("<10I", 0, 6, 6, 0, 0, 0, 6, 6, 0, 6)
+    )
     tokens = [
         0x0100_0000 | body_at,
         0x0200_0000 | body_at + 1,
@@ -124,34 +128,39 @@ def test_every_kind_of_datum_and_storage():
         0x4400_0000 | body_at + 8,
         0x0800_0000 | body_at + len(body),
     ]
-    names = body_at + 12 + 12
-    database = parse(small(tokens, body, zeroed=8, strings=body_at + 12, names=names))
+    database = parse(small(tokens, body, zeroed=8, strings=body_at + 12, names=body_at + len(body) - len(names)))
     assert [pcd.datum.value for pcd in database.pcds] == ["UINT8", "UINT16", "BOOLEAN", "UINT32", "UINT64"]
     assert [pcd.number for pcd in database.pcds] == [0x2A, 0x1234, 1, None, 0]
     assert database.pcds[3].storage is Storage.VPD
     assert database.pcds[3].vpd_offset == 0x10
     assert database.pcds[3].size == 4
-    assert {pcd.name for pcd in database.pcds} == {"Space.Name"}
+    assert [pcd.name for pcd in database.pcds] == [
+        "Space.Name", "Name.Space", "Space.Space", "Name.Name", "Space.Name",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("data", "rule"),
+    ("data", "offset", "rule"),
     [
-        (b"", "signature"),
-        (bytes(80), "signature"),
-        (SIGNATURE.raw, "PCD database header needs"),
-        (small([], b"", version=6), "version 6"),
-        (small([0x0100_0000 | 0x1000], b"x"), "PCD value needs"),
-        (small([0x0300_0000 | 0x54], b"x"), "datum type 3 is not defined"),
-        (small([0x2100_0000 | 0x54], b"x"), "PCD type 0x2 is not defined"),
-        (small([0x1000_0000 | 0x54], bytes(8), sizes=0x58, strings=0x7000), "size needs|largest size|string"),
-        (small([0x8100_0000 | 0x54], bytes(20)), "GUID 0 of 0"),
-        (small([], bytes(8), ex=0x50, ex_count=2), "extended token map needs"),
+        (b"", 0, "signature"),
+        (bytes(80), 0, "signature"),
+        (SIGNATURE.raw, 0, "PCD database header needs"),
+        (small([], b"", version=6), 0x10, "version 6"),
+        (SIGNATURE.raw + struct.pack("<II", 7, HEADER.size - 1).ljust(64, b"\0"), 0x14, "length 0x4f is smaller"),
+        (small([0x0100_0000 | 0x1000], b"x"), 0x1000, "PCD value needs"),
+        (small([0x0100_0000 | 0x58, 0x0300_0000 | 0x58], b"x"), 0x54, "datum type 3 is not defined"),
+        (small([0x0100_0000 | 0x58, 0x2100_0000 | 0x58], b"x"), 0x54, "PCD type 0x2 is not defined"),
+        (small([0x1000_0000 | 0x54], bytes(8), sizes=0x58, strings=0x7000), 0x7000, "PCD string value"),
+        (small([0x1000_0000 | 0x54], bytes(8), sizes=0x5A), 0x5C, "^pcd: offset 0x5c: size needs"),
+        (small([0x8100_0000 | 0x54], bytes(20)), 0x54, "GUID 0 of 0"),
+        (small([], bytes(8), ex=0x50, ex_count=2), 0x50, "extended token map needs"),
+        (small([], struct.pack("<IHH", 1, 1, 0), ex=0x50, ex_count=1), 0x50, "GUID 0 of 0"),
     ],
 )
-def test_broken_databases_are_refused(data, rule):
-    with pytest.raises(FormatError, match=rule):
+def test_broken_databases_are_refused(data, offset, rule):
+    with pytest.raises(FormatError, match=rule) as caught:
         parse(data)
+    assert caught.value.offset == offset
 
 
 def test_values_beyond_the_stored_part_are_zero_only_where_announced():

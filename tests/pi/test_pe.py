@@ -123,6 +123,16 @@ def test_malformed_relocations_are_named_and_change_nothing(relocations, fault):
     assert problem.rule.name == expected.get(fault, "relocation-block")
 
 
+@pytest.mark.parametrize(("kind", "size"), [(0, 1), (1, 2), (2, 2), (3, 4), (10, 8)])
+def test_a_fixup_may_end_where_the_image_does_and_no_later(kind, size):
+    at_the_end = parse(driver(relocations=relocation_block(0x3000, (kind, 0x1000 - size))))
+    assert load_problems(at_the_end) == ()
+    load_image(at_the_end, 0x1_0000)
+    if size > 1:
+        beyond = parse(driver(relocations=relocation_block(0x3000, (kind, 0x1000 - size + 1))))
+        assert [problem.rule.name for problem in load_problems(beyond)] == ["relocation-end"]
+
+
 def test_at_its_own_base_relocations_are_not_looked_at():
     image = parse(driver(image_base=0x10_0000, relocations=struct.pack("<II", 0x2000, 0)))
     assert load_problems(image, 0x10_0000) == ()

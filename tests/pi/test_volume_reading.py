@@ -425,3 +425,10 @@ def test_checksum_of_bytes_is_the_plain_sum(size):
     data = bytes((i * 7 + i // 13) & 0xFF for i in range(size))
     assert sum8(data) == sum(data) & 0xFF
     assert sum8(b"\xff" * size) == 255 * size & 0xFF
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 6, 8, 70001])
+def test_checksum_of_words_is_the_plain_sum_without_an_odd_byte(size):
+    data = bytes((i * 7 + i // 13) & 0xFF for i in range(size))
+    words = (data[i] | data[i + 1] << 8 for i in range(0, size - 1, 2))
+    assert sum16(data) == sum(words) & 0xFFFF
