@@ -116,11 +116,8 @@ def parse(data: bytes, **options) -> PcdDatabase:
 
 def test_every_kind_of_datum_and_storage():
     body_at = HEADER.size + 4 * 5
-    body = (
-        bytes.fromhex("2a 3412 01 78563412 10000000")
-        + b"Space\0Name\0\0"
-        + struct.pack("<10I", 0, 6, 6, 0, 0, 0, 6, 6, 0, 6)
-    )
+    names = struct.pack("<10I", 0, 6, 6, 0, 0, 0, 6, 6, 0, 6)
+    body = bytes.fromhex("2a 3412 01 78563412 10000000") + b"Space\0Name\0\0" + names
     tokens = [
         0x0100_0000 | body_at,
         0x0200_0000 | body_at + 1,
