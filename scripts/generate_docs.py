@@ -11,6 +11,7 @@ docs/relaxations.md                  mmsupervisor.abi.relaxations
 docs/outside-services.md             mmsupervisor.dxe.traditional.services
 docs/platform.md                     mmsupervisor.platform.schema
 docs/schemas/session.schema.json     mmsupervisor.report.model, finding_model
+docs/schemas/variables.schema.json   mmsupervisor.report.variables
 ===================================  ===========================================
 """
 
@@ -41,7 +42,7 @@ from mmsupervisor.pi.status import status_name
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.schema import SECTIONS, Key, Section
 from mmsupervisor.platform.tree import Table, to_tree
-from mmsupervisor.report import document, finding_model, model
+from mmsupervisor.report import document, finding_model, model, variables
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -216,12 +217,10 @@ def _default(key: Key, default: Table | list[Table]) -> str:
 # --- the schema of reports ------------------------------------------------------------------------------------
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_TITLE = "mmsup run --json, mmsup boot --json, mmsup send --json"
-_TEXT = "What became of a session. Members and meaning: docs/json-schemas.md."
 _SCHEMAS = (document.RUN_SCHEMA, document.BOOT_SCHEMA, document.SEND_SCHEMA)
 _CLASSES = [
     item
-    for module in (model, finding_model)
+    for module in (model, finding_model, variables)
     for item in vars(module).values()
     if isinstance(item, type) and item.__module__ == module.__name__
 ]
@@ -249,20 +248,42 @@ _NAMED_GUID = {
 
 def session_schema() -> str:
     """The JSON schema of a session's report."""
-    definitions = {item.__name__: _object(item) for item in _CLASSES if is_dataclass(item)}
-    root = definitions.pop(model.SessionReport.__name__)
-    schema = {"description": "Name and version of the document.", "enum": list(_SCHEMAS)}
+    title = "mmsup run --json, mmsup boot --json, mmsup send --json"
+    return _schema("session", title, "What became of a session", model.SessionReport, _SCHEMAS)
+
+
+def variables_schema() -> str:
+    """The JSON schema of a report on variables."""
+    text = "What was done with a session's variables"
+    return _schema("variables", "mmsup variable --json", text, variables.VariablesReport, (variables.VARIABLES_SCHEMA,))
+
+
+def _schema(name: str, title: str, text: str, kind: type, schemas: tuple[str, ...]) -> str:
+    definitions = {item.__name__: _object(item) for item in _below(kind)}
+    root = definitions.pop(kind.__name__)
+    schema = {"description": "Name and version of the document.", "enum": list(schemas)}
     made = {
         "$schema": _DIALECT,
-        "$id": "session.schema.json",
-        "title": _TITLE,
-        "description": _TEXT,
+        "$id": f"{name}.schema.json",
+        "title": title,
+        "description": f"{text}. Members and meaning: docs/json-schemas.md.",
         "type": "object",
         "required": ["schema", *root["required"]],
         "properties": {"schema": schema, **root["properties"]},
         "$defs": {"hex": _HEX, "guid": _GUID, "named_guid": _NAMED_GUID, **definitions},
     }
     return json.dumps(made, indent=2) + "\n"
+
+
+def _below(root: type) -> list[type]:
+    """The classes that a report is made of, in the order of their modules."""
+    found = {root}
+    while True:
+        words = {word for item in found for field in fields(item) for word in re.findall(r"\w+", str(field.type))}
+        more = found | {item for item in _CLASSES if is_dataclass(item) and item.__name__ in words}
+        if more == found:
+            return [item for item in _CLASSES if item in found]
+        found = more
 
 
 def _object(kind: type) -> dict[str, Any]:
@@ -288,10 +309,10 @@ def _attributes(kind: type) -> dict[str, str]:
 
 
 def _type(text: str) -> dict[str, Any]:
-    if text.startswith("tuple["):
-        return {"type": "array", "items": _type(text.removeprefix("tuple[").removesuffix(", ...]"))}
     if text.endswith(" | None"):
         return _or_null(_type(text.removesuffix(" | None")))
+    if text.startswith("tuple["):
+        return {"type": "array", "items": _type(text.removeprefix("tuple[").removesuffix(", ...]"))}
     if text in _BASIC:
         return dict(_BASIC[text])
     named = next(item for item in _CLASSES if item.__name__ == text)
@@ -313,6 +334,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "relaxations.md": relaxations_page,
     "outside-services.md": outside_services_page,
     "schemas/session.schema.json": session_schema,
+    "schemas/variables.schema.json": variables_schema,
     **finding_pages(),
 }
 """What is made, by path below docs/."""

@@ -73,6 +73,8 @@ def command(
     options = SessionOptions(**values)
     if with_log and (options.as_json or options.traces_to_output):
         raise click.UsageError("--log goes with the report as text only")
+    if with_log and options.redact:
+        raise click.UsageError("--log prints the values that --redact keeps out")
     if audit_handlers and (options.as_json or options.traces_to_output):
         raise click.UsageError("--audit-handlers goes with the report as text only")
     check_formats(page_audits)

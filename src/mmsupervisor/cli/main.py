@@ -47,6 +47,9 @@ COMMANDS: dict[str, CommandEntry] = {
     "run": CommandEntry("mmsupervisor.cli.run", "Run one driver under the supervisor."),
     "boot": CommandEntry("mmsupervisor.cli.boot", "Boot a firmware image under the supervisor."),
     "send": CommandEntry("mmsupervisor.cli.send", "Boot a firmware image and send one message."),
+    "variable": CommandEntry(
+        "mmsupervisor.cli.variable", "List, read and change UEFI variables by an image's own driver."
+    ),
     "policy": CommandEntry("mmsupervisor.cli.policy", "Show, build, check, measure and compare isolation policies."),
     "learn": CommandEntry("mmsupervisor.cli.learn", "Write the least policy for what an image's drivers do."),
     "platform": CommandEntry("mmsupervisor.cli.platform", "Write or check a platform file."),

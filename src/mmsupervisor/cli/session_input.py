@@ -103,8 +103,24 @@ _BOOT_OPTIONS = (
     ),
 )
 
+VARIABLES_OPTION = click.option(
+    "--vars",
+    "variables",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Variable store; else that of the platform file, the one beside an image of OVMF, or an empty one.",
+)
+"""What the writable part of the flash holds."""
+
+REDACT_OPTION = click.option(
+    "--redact", is_flag=True, help="Keep message data and values that drivers chose out of report and trace."
+)
+"""Whether what may be secret is left out."""
+
 _OPTIONS = (
     *_BOOT_OPTIONS,
+    VARIABLES_OPTION,
+    REDACT_OPTION,
     click.option("--observe", is_flag=True, help="Permit and count what would end the system: all relaxations."),
     click.option(
         "--relax",
@@ -174,6 +190,8 @@ class SessionOptions:
         relax: Names of single relaxations.
         trace: Where the canonical trace goes: a file, ``-`` for standard output, or None.
         as_json: Whether a JSON document is printed instead of text.
+        variables: File with the flash's variables, or None for the platform's.
+        redact: Whether message data, and values that drivers chose, are kept out of report and trace.
     """
 
     until: str
@@ -186,6 +204,8 @@ class SessionOptions:
     relax: tuple[str, ...] = ()
     trace: Path | None = None
     as_json: bool = False
+    variables: Path | None = None
+    redact: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be together."""
@@ -211,6 +231,8 @@ class SessionOptions:
         wanted: dict[str, Any] = {"cpus": self.cpus, "budget": self.budget}
         if self.profile is not None:
             wanted["profile"] = PROFILES[self.profile]
+        if self.variables is not None:
+            wanted["devices"] = replace(plain.devices, flash_variables=self.variables)
         return replace(plain, **{name: value for name, value in wanted.items() if value is not None})
 
 

@@ -118,6 +118,11 @@ def _head(report: SessionReport) -> RenderableType:
         rows.add_row("", f"SHA-256 {policy.sha256}")
         if policy.trouble:
             rows.add_row("", Text(plain(policy.trouble), style="red"))
+    if report.store is not None:
+        rows.add_row("store", Text(plain(f"{report.store.name}, {report.store.size:,} bytes")))
+        rows.add_row("", f"SHA-256 {report.store.sha256}")
+        became = "unchanged" if report.store.sha256_after == report.store.sha256 else "changed in memory"
+        rows.add_row("", became)
     platform = report.platform
     cpus = f"{platform.cpus} CPU{'s' if platform.cpus > 1 else ''}"
     rows.add_row("platform", Text(plain(f"{platform.name}, {cpus}, {platform.vendor}")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import click
 
@@ -17,6 +16,7 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.report.build import Exchange, build_report
 from mmsupervisor.report.document import document
 from mmsupervisor.report.model import InputReport, Outcome, SessionReport
+from mmsupervisor.report.redaction import redacted_lines, without_message_data
 from mmsupervisor.session import Session
 
 EXIT_CODES = {
@@ -65,8 +65,9 @@ def finish(
 ) -> ExitCode:
     """Write the trace and the report, and return the exit code."""
     report = build_report(session, image, until=Phase(options.until), exchanges=exchanges, policy_source=policy_source)
-    if options.trace is not None:
-        _write_trace(session, options.trace)
+    if options.redact:
+        report = without_message_data(report)
+    write_trace(session, options)
     if options.as_json:
         import json
 
@@ -76,14 +77,23 @@ def finish(
     return EXIT_CODES[report.outcome]
 
 
-def _write_trace(session: Session, path: Path) -> None:
+def write_trace(session: Session, options: SessionOptions) -> None:
+    """Write the canonical trace where the options say: to a file, to standard output, or nowhere.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = options.trace
+    if path is None:
+        return
+    lines = redacted_lines(session.log) if options.redact else session.log.canonical_lines()
     if str(path) == "-":
-        for line in session.log.canonical_lines():
+        for line in lines:
             click.echo(line)
         return
     try:
         with path.open("w", encoding="ascii", newline="\n") as stream:
-            stream.writelines(f"{line}\n" for line in session.log.canonical_lines())
+            stream.writelines(f"{line}\n" for line in lines)
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
 

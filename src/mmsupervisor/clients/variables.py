@@ -31,6 +31,7 @@ from enum import IntEnum, IntFlag
 
 from mmsupervisor.clients.errors import ClientError, DroppedMessageError
 from mmsupervisor.clients.messages import UNTOUCHED, Send, exchange
+from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.status import Status
@@ -66,6 +67,17 @@ class VariableAttribute(IntFlag):
     APPEND = 0x40
 
 
+ATTRIBUTE_WORDS = {
+    VariableAttribute.NON_VOLATILE: "NV",
+    VariableAttribute.BOOT_SERVICE: "BS",
+    VariableAttribute.RUNTIME: "RT",
+    VariableAttribute.HARDWARE_ERROR: "HR",
+    VariableAttribute.AUTHENTICATED_WRITE: "AW",
+    VariableAttribute.TIME_BASED_AUTHENTICATED_WRITE: "AT",
+    VariableAttribute.APPEND: "AP",
+}
+"""What attributes are called in short, as other tools do."""
+
 DEFAULT_ATTRIBUTES = VariableAttribute.NON_VOLATILE | VariableAttribute.BOOT_SERVICE | VariableAttribute.RUNTIME
 
 
@@ -85,6 +97,19 @@ class Variable:
     attributes: VariableAttribute
     data: bytes
 
+    @property
+    def text(self) -> str | None:
+        """The value as text, where it is nothing but printable ASCII or UTF-16, ended by a zero or not."""
+        for encoding, zero in (("ascii", b"\0"), ("utf-16-le", b"\0\0")):
+            raw = self.data.removesuffix(zero)
+            try:
+                text = raw.decode(encoding)
+            except UnicodeDecodeError:
+                continue
+            if text and text.isprintable() and (encoding == "ascii" or text.isascii()):
+                return text
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class VariableStorage:
@@ -103,6 +128,14 @@ class VariableStorage:
 
 class VariableError(ClientError):
     """The variable driver answered with an error."""
+
+
+class AmbiguousNameError(MmSupervisorError):
+    """Several variables have the name that was asked for."""
+
+    def __init__(self, name: str, guids: list[Guid]) -> None:
+        """Name them."""
+        super().__init__(f"variable {name}: there are several; say which by GUID: {', '.join(g.label for g in guids)}")
 
 
 class Variables:
@@ -167,6 +200,21 @@ class Variables:
         encoded = _encode(name)
         request = _ACCESS.pack(_guid(guid).raw, len(data), len(encoded), attributes) + encoded + data
         self._require(_Function.SET, request, f"SetVariable {name}")
+
+    def find(self, name: str, guid: Guid | str | None = None) -> Variable:
+        """Return a variable whose GUID need not be known if no other has its name; raises as :meth:`get` does.
+
+        Raises:
+            AmbiguousNameError: several variables have that name.
+        """
+        if guid is not None:
+            return self.get(name, guid)
+        owners = [vendor for found, vendor in self if found == name]
+        if len(owners) > 1:
+            raise AmbiguousNameError(name, owners)
+        if not owners:
+            raise VariableError(f"GetVariable {name}", Status.NOT_FOUND)
+        return self.get(name, owners[0])
 
     def delete(self, name: str, guid: Guid | str) -> None:
         """Delete a variable; raises as :meth:`get` does."""

@@ -27,6 +27,7 @@ from itertools import combinations
 from pathlib import Path
 
 from mmsupervisor.devices.flash import SECTOR
+from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.platform.description import PlatformDescription
@@ -48,6 +49,10 @@ _ERASED, _VALID = 0xFFFF_FFFF, 0xFFFF_FFFE
 """States of a work area: bit 0, active low, says that its header is valid."""
 
 _MOST_NAME_PARTS = 8
+
+
+class KnownFlashError(MmSupervisorError):
+    """A variable store does not belong to the image of OVMF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +84,29 @@ def with_known_flash(description: PlatformDescription, firmware: Firmware, path:
         description: The platform.
         firmware: What is booted.
         path: The image's file, beside which its store may lie; None if that is not known.
+
+    Raises:
+        KnownFlashError: the store that is described is of another size than OVMF's drivers look for.
+        OSError: it cannot be read.
     """
     facts = description.devices
     layout = LAYOUTS.get(len(firmware.image))
-    is_described = facts.flash_code or facts.flash_variables or facts.flash_erased or facts.flash_content
-    if is_described or layout is None or all(item.guid != FLASH_DRIVER for item in firmware.traditional):
+    if layout is None or all(item.guid != FLASH_DRIVER for item in firmware.traditional):
+        return description
+    if facts.flash_variables is not None and facts.flash_code is None:
+        _require_size(facts.flash_variables, layout)
+    if facts.flash_code or facts.flash_variables or facts.flash_erased or facts.flash_content:
         return description
     beside = None if path is None else find_companion(path, layout)
     if beside is not None:
         return replace(description, devices=replace(facts, flash_variables=beside))
     return replace(description, devices=replace(facts, flash_content=empty_store(layout)))
+
+
+def _require_size(path: Path, layout: StoreLayout) -> None:
+    size = path.stat().st_size
+    if size != layout.size:
+        raise KnownFlashError(f"{path}: {size:,} bytes; the store of this image of OVMF has {layout.size:,}")
 
 
 def find_companion(path: Path, layout: StoreLayout) -> Path | None:

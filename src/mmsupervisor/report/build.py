@@ -30,6 +30,7 @@ from mmsupervisor.report.model import (
     PolicyInForce,
     ReferenceBug,
     SessionReport,
+    StoreReport,
 )
 from mmsupervisor.session import Answer, DriverReport, Session
 
@@ -90,6 +91,7 @@ def build_report(
         outcome=_outcome(session, messages),
         image=image,
         policy=_policy(session, policy_source),
+        store=_store(session),
         platform=_platform(session),
         until=until.value,
         phases=tuple(phase.value for phase in session.phases),
@@ -134,6 +136,13 @@ def policy_trouble(blob: bytes, file: str) -> str:
     except (FormatError, PolicyBoundsError) as error:
         return str(error)
     return str(violation) if violation else ""
+
+
+def _store(session: Session) -> StoreReport | None:
+    store, flash = session.devices.store, session.devices.variables
+    if store is None or flash is None:
+        return None
+    return StoreReport(store.name, flash.size, store.sha256, hashlib.sha256(flash.content).hexdigest())
 
 
 def _platform(session: Session) -> PlatformReport:

@@ -12,7 +12,6 @@ from enum import Enum
 from typing import Any
 
 from mmsupervisor.pi.guid import Guid
-from mmsupervisor.report.model import SessionReport
 
 RUN_SCHEMA = "mmsupervisor.run/1"
 """What ``mmsup run`` writes."""
@@ -24,7 +23,7 @@ SEND_SCHEMA = "mmsupervisor.send/1"
 """What ``mmsup send`` writes."""
 
 
-def document(schema: str, report: SessionReport) -> dict[str, Any]:
+def document(schema: str, report: object) -> dict[str, Any]:
     """The document of a report, ready for :func:`json.dumps`."""
     return {"schema": schema, **_plain(report)}
 

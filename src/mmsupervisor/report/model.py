@@ -60,6 +60,23 @@ class PolicyInForce:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreReport:
+    """The variable store: the writable part of the flash.
+
+    Attributes:
+        name: The file as the user named it, or in words where it came from.
+        size: Bytes.
+        sha256: SHA-256 when the boot began, hexadecimal.
+        sha256_after: SHA-256 when the report was made.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    sha256_after: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlatformReport:
     """On what it ran.
 
@@ -265,6 +282,7 @@ class SessionReport:
         outcome: How the session ended.
         image: What was booted.
         policy: The policy in force, or None if there is none.
+        store: The variable store, or None if there is no writable flash.
         platform: On what.
         until: The phase that was asked for.
         phases: Phases reached, in order.
@@ -283,6 +301,7 @@ class SessionReport:
     outcome: Outcome
     image: InputReport
     policy: PolicyInForce | None
+    store: StoreReport | None
     platform: PlatformReport
     until: str
     phases: tuple[str, ...]

@@ -1,0 +1,160 @@
+"""``mmsup variable``: OVMF's variables from the command line, its own driver answering."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from virt.firmware.varstore.edk2 import Edk2VarStore
+
+from mmsupervisor.cli.exit_codes import ExitCode
+from tests.cli.sessions import Done, run, write_image
+from tests.support.observed import CODE, settled_store
+from tests.support.ovmf import Ovmf
+
+OWN = "7b7b1c53-0b4b-46b4-8a3f-2c3e4a3f1d20"
+SECRET = b"the drawer's secret"
+SCHEMA = Path(__file__).resolve().parents[2] / "docs/schemas/variables.schema.json"
+FULL = {"Boot0000", "PK", "KEK", "db", "dbx", "SecureBootEnable"}
+
+
+@pytest.fixture
+def store(ovmf: Ovmf, tmp_path: Path) -> Path:
+    path = tmp_path / "vars.fd"
+    path.write_bytes(settled_store(ovmf))
+    return path
+
+
+def oracle(path: Path) -> dict[tuple[str, str], tuple[int, bytes]]:
+    """Attributes and data of what virt-firmware parses out of a store."""
+    found = Edk2VarStore(str(path)).get_varlist().values()
+    return {(str(item.name), str(item.guid).lower()): (int(item.attr), bytes(item.data)) for item in found}
+
+
+def variable(ovmf: Ovmf, *words: str | Path) -> Done:
+    return run("variable", ovmf.path(CODE), *words)
+
+
+def test_list_shows_what_another_reader_parses_by_messages(ovmf: Ovmf, store: Path, tmp_path: Path) -> None:
+    before, trace = store.read_bytes(), tmp_path / "trace.jsonl"
+    done = variable(ovmf, "list", "--vars", store, "--json", "--trace", trace)
+    assert done.code == ExitCode.OK
+    document = done.document
+    jsonschema.validate(document, json.loads(SCHEMA.read_text("utf-8")))
+    bits = {"NV": 1, "BS": 2, "RT": 4, "HR": 8, "AW": 0x10, "AT": 0x20, "AP": 0x40}
+    listed = {
+        (one["name"], one["guid"]): (sum(bits[word] for word in one["attributes"]), bytes.fromhex(one["data"]))
+        for one in document["variables"]
+    }
+    expected = oracle(store)
+    assert {name for name, _ in expected} >= FULL - {"Boot0000"}
+    assert {key: listed.get(key) for key in expected} == expected
+    events = [json.loads(line) for line in trace.read_text("ascii").splitlines()]
+    sent = [one for one in events if one["event"] == "mmi" and one["guid"] == "gEfiSmmVariableProtocolGuid"]
+    assert len(sent) == document["messages"] == 2 * len(listed) + 2
+    assert store.read_bytes() == before
+    assert document["store"]["sha256"] == document["store"]["sha256_after"]
+    assert document["relaxations"]
+
+
+def test_list_as_text_decodes_what_is_known(ovmf: Ovmf, store: Path) -> None:
+    done = variable(ovmf, "list", "--vars", store)
+    assert done.code == ExitCode.OK
+    lines = {line.split()[0]: line for line in done.out.splitlines() if line}
+    assert "certificate" in lines["PK"]
+    assert lines["SecureBootEnable"].endswith("on")
+    assert "unchanged afterwards" in done.out
+    assert all(len(line) <= 100 for line in done.out.splitlines())
+
+
+def test_get_shows_words_and_bytes_and_writes_the_value(ovmf: Ovmf, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "db.esl"
+    done = variable(ovmf, "get", "db", "--vars", store, "--output", file)
+    assert done.code == ExitCode.OK
+    assert "Microsoft Corporation UEFI CA 2011" in done.out
+    value = next(data for (name, _), (_, data) in oracle(store).items() if name == "db")
+    assert file.read_bytes() == value
+    assert value[:16].hex(" ") in done.out
+
+
+def test_set_is_kept_only_when_asked_and_then_read_by_another(ovmf: Ovmf, store: Path) -> None:
+    before, known = store.read_bytes(), oracle(store)
+    words = ("set", "Ours", OWN, "text:kept", "--vars", store, "--attributes", "nv,bs")
+    done = variable(ovmf, *words)
+    assert done.code == ExitCode.OK
+    assert "changed in memory, not written back" in done.out
+    assert store.read_bytes() == before
+    document = variable(ovmf, *words, "--write-back", "--json").document
+    assert document["written_back"] is True
+    assert document["variables"][0]["text"] == "kept"
+    assert oracle(store) == {**known, ("Ours", OWN): (3, b"kept")}
+    changed = variable(ovmf, "set", "Ours", OWN, "00ff", "--vars", store, "--json").document["variables"][0]
+    assert (changed["attributes"], changed["data"]) == (["NV", "BS"], "00ff"), "without --attributes they stay"
+    assert variable(ovmf, "delete", "Ours", "--vars", store, "--write-back").code == ExitCode.OK
+    assert oracle(store) == known
+
+
+def test_diff_says_what_is_added_removed_and_changed(ovmf: Ovmf, store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.fd"
+    other.write_bytes(store.read_bytes())
+    same = variable(ovmf, "diff", other, "--vars", store, "--json")
+    assert (same.code, same.document["changes"]) == (ExitCode.OK, [])
+    variable(ovmf, "set", "Ours", OWN, "01", "--vars", other, "--write-back")
+    done = variable(ovmf, "diff", other, "--vars", store, "--json")
+    assert done.code == ExitCode.NOT_MET
+    (change,) = done.document["changes"]
+    assert (change["kind"], change["before"], change["after"]["data"]) == ("added", None, "01")
+    jsonschema.validate(done.document, json.loads(SCHEMA.read_text("utf-8")))
+    assert "removed  Ours" in variable(ovmf, "diff", store, "--vars", other).out
+
+
+def test_redacted_nothing_of_a_value_is_in_output_or_trace(ovmf: Ovmf, store: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    words = ("set", "Ours", OWN, SECRET.hex(), "--vars", store, "--trace", trace)
+    plain = variable(ovmf, *words)
+    assert SECRET.hex(" ", 1)[:20] in plain.out, "else this test could not fail"
+    assert '"arguments":["0x' in trace.read_text("ascii")
+    for form in ((), ("--json",)):
+        done = variable(ovmf, *words, "--redact", *form)
+        written = done.out + done.err + trace.read_text("ascii")
+        assert done.code == ExitCode.OK
+        assert SECRET.decode() not in written
+        assert SECRET.hex()[:8] not in written.replace(" ", "")
+        assert '"arguments":["0x' not in written
+    assert variable(ovmf, "list", "--vars", store, "--redact", "--json").document["variables"][0]["data"] is None
+
+
+def test_what_the_driver_refuses_is_said_with_its_status(ovmf: Ovmf, store: Path) -> None:
+    missing = variable(ovmf, "get", "NoSuch", "--vars", store)
+    assert (missing.code, "EFI_NOT_FOUND" in missing.err) == (ExitCode.DRIVER_ERROR, True)
+    before = store.read_bytes()
+    unsigned = variable(ovmf, "set", "PK", "gEfiGlobalVariableGuid", "01", "--vars", store, "--write-back", "--json")
+    assert unsigned.code == ExitCode.DRIVER_ERROR
+    assert "SetVariable PK" in unsigned.document["failure"]
+    assert store.read_bytes() == before
+
+
+def test_strict_says_by_number_why_nothing_runs(ovmf: Ovmf, store: Path) -> None:
+    done = variable(ovmf, "list", "--vars", store, "--strict")
+    assert done.code == ExitCode.LAUNCH_FAILED
+    assert "MM-2011" in done.out
+    assert "Convert it to MM_STANDALONE" in done.out
+
+
+def test_an_image_without_a_variable_driver(tmp_path: Path) -> None:
+    done = run("variable", write_image(tmp_path, "Echo"), "list")
+    assert (done.code, "EFI_NOT_FOUND" in done.err) == (ExitCode.NOT_HANDLED, True)
+
+
+def test_wrong_stores_and_arguments_are_named(ovmf: Ovmf, tmp_path: Path) -> None:
+    small = tmp_path / "small.fd"
+    small.write_bytes(bytes(0x20000))
+    done = variable(ovmf, "list", "--vars", small)
+    assert (done.code, "the store of this image of OVMF has 540,672" in done.err) == (ExitCode.MALFORMED, True)
+    assert variable(ovmf, "list", "--vars", tmp_path / "gone.fd").code == ExitCode.UNREADABLE
+    kept = variable(ovmf, "set", "Ours", OWN, "01", "--write-back")
+    assert (kept.code, "--write-back needs --vars" in kept.err) == (ExitCode.USAGE, True)
+    odd = variable(ovmf, "set", "Ours", OWN, "01", "--attributes", "NV,XX")
+    assert (odd.code, "'XX' is no attribute" in odd.err) == (ExitCode.USAGE, True)
