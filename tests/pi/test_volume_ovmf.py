@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from uefi_firmware import uefi
 
 from mmsupervisor.pi.container import ContainerKind, read_image_file
 from mmsupervisor.pi.volume import FileType, SectionType, files, problems, sections, unopened, volumes
@@ -145,3 +146,43 @@ def test_nothing_is_copied(ovmf):
     image = read_image_file(ovmf.path(SECBOOT_4M))
     buffers = {id(place.node.raw.obj) for place in sections(image)}
     assert len(buffers) == 2
+
+
+def test_numbers_of_types_are_those_of_another_reader():
+    assert {kind.name: uefi.EFI_SECTION_TYPES[kind][0] for kind in SectionType} == {
+        "COMPRESSION": "Compression",
+        "GUID_DEFINED": "Guid Defined",
+        "DISPOSABLE": "Disposable",
+        "PE32": "PE32 image",
+        "PIC": "PE32+ PIC image",
+        "TE": "Terse executable (TE)",
+        "DXE_DEPEX": "DXE dependency expression",
+        "VERSION": "Version",
+        "USER_INTERFACE": "User interface name",
+        "COMPATIBILITY16": "IA-32 16-bit image",
+        "FIRMWARE_VOLUME_IMAGE": "Firmware volume image",
+        "FREEFORM_SUBTYPE_GUID": "Free-form GUID",
+        "RAW": "Raw",
+        "PEI_DEPEX": "PEI dependency expression",
+        "MM_DEPEX": "SMM dependency expression",
+    }
+    assert set(SectionType) == uefi.EFI_SECTION_TYPES.keys()
+    # It knows no standalone MM; zero, which it has, is no file type.
+    standalone = {FileType.MM_STANDALONE: 0x0E, FileType.MM_CORE_STANDALONE: 0x0F}
+    assert all(kind == number for kind, number in standalone.items())
+    assert {kind.name: uefi.EFI_FILE_TYPES[kind][0] for kind in FileType if kind not in standalone} == {
+        "RAW": "raw",
+        "FREEFORM": "freeform",
+        "SECURITY_CORE": "security core",
+        "PEI_CORE": "pei core",
+        "DXE_CORE": "dxe core",
+        "PEIM": "pei module",
+        "DRIVER": "driver",
+        "COMBINED_PEIM_DRIVER": "combined pei module/driver",
+        "APPLICATION": "application",
+        "MM": "system management",
+        "FIRMWARE_VOLUME_IMAGE": "firmware volume image",
+        "COMBINED_MM_DXE": "combined smm/driver",
+        "MM_CORE": "smm core",
+        "PAD": "ffs padding",
+    }
