@@ -92,11 +92,14 @@ def find_pointers(supervisor: Supervisor, payload: bytes) -> Iterator[NestedPoin
 
 
 def pages_to_watch(supervisor: Supervisor, pointers: tuple[NestedPointer, ...]) -> Iterator[tuple[int, int]]:
-    """Find what is worth watching: memory outside MMRAM that ring 3 can or might reach, and where pointers lead."""
+    """Find what is worth watching: RAM outside MMRAM that ring 3 can or might reach, and where pointers lead.
+
+    Flash is left out: the outside does not write it while an MMI is served.
+    """
     for piece in supervisor.memory.pages:
         bank = piece.value.bank
-        outside = bank is not None and bank.backing is not None and not supervisor.mmram.touches(piece.start, 1)
-        if outside and piece.value.ring3 & Access.READ:
+        is_ram = bank is not None and bank.backing is not None and bank.device is None
+        if is_ram and piece.value.ring3 & Access.READ and not supervisor.mmram.touches(piece.start, 1):
             yield piece.start, piece.size
     yield supervisor.user.external, supervisor.user.size
     for pointer in pointers:

@@ -17,13 +17,14 @@ from mmsupervisor.machine.memory import PAGE_SIZE, Access, Bank, PageState, Phys
 class _WatchedPages(IntervalMap[PageState]):
     """The machine's page map, in which watched pages have a bank without memory."""
 
-    __slots__ = ("_banks", "_real", "watched")
+    __slots__ = ("_banks", "_known", "_real", "watched")
 
     def __init__(self, real: IntervalMap[PageState]) -> None:
         """Show a map as it is."""
         super().__init__(real.limit, PageState())
         self._real = real
         self._banks: dict[Bank, Bank] = {}
+        self._known: dict[int, tuple[PageState, PageState]] = {}
         self.watched: IntervalMap[bool] = IntervalMap(real.limit, False)
 
     def __getitem__(self, address: int) -> PageState:
@@ -37,12 +38,23 @@ class _WatchedPages(IntervalMap[PageState]):
                 yield Interval(part.start, part.end, self._hidden(piece.value) if part.value else piece.value)
 
     def _hidden(self, state: PageState) -> PageState:
+        """Return a state with a bank that has no memory. Answers are kept by identity, with what they answer."""
+        known = self._known.get(id(state))
+        if known is None:
+            known = self._known[id(state)] = (state, self._without_memory(state))
+        return known[1]
+
+    def _without_memory(self, state: PageState) -> PageState:
         bank = state.bank
         if bank is None or bank.backing is None:
             return state
         if bank not in self._banks:
             self._banks[bank] = Bank(bank.base, bank.size, bank.name)
         return replace(state, bank=self._banks[bank])
+
+    def forget(self) -> None:
+        """Forget the answers, so that they do not pile up."""
+        self._known.clear()
 
 
 class WatchedMemory(PhysicalMemory):
@@ -91,6 +103,7 @@ class WatchedMemory(PhysicalMemory):
         wanted: IntervalMap[bool] = IntervalMap(self.pages.limit, False)
         for start, size in ranges:
             wanted.update(start, start + size, lambda _: True)
+        self._pages.forget()
         before, self._pages.watched = self._pages.watched, wanted
         for piece in before:
             for part in wanted.slice(piece.start, piece.end):
