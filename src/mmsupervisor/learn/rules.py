@@ -119,6 +119,8 @@ def learn(observations: Sequence[Observation], vendor: Vendor, level: int = MOST
         *_save_state(observations, level),
     ]
     refusals = list(_inexpressible(observations, [rule.entry for rule in rules]))
+    if judge(policy_of(rule.entry for rule in rules), vendor).reaches(level):
+        return Lesson(tuple(rules), tuple(refusals), vendor, level)
     kept = []
     for rule in rules:
         broken = _broken(rule.entry, vendor, level)
