@@ -45,6 +45,9 @@ BUDGET = 2_000
 EVERY = 250
 """Programs between two looks at all of memory, where none changed anything by a system call."""
 
+PROGRESS = 50_000
+"""Programs after which the long form says how far it is."""
+
 _CENTRAL = bytes.fromhex("488b442428 4883ec28 ffd0 4883c428") + LEAVE
 _AP = bytes.fromhex("4889c8 4889d1 4883ec28 ffd0 4883c428") + LEAVE
 _AP_OFFSET = 0x40
@@ -378,7 +381,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="first seed")
     parser.add_argument("--processor", choices=("unicorn", "native"), default="unicorn")
     chosen = parser.parse_args(arguments)
-    tally = run_programs(chosen.processor, range(chosen.start, chosen.start + chosen.count))
+    said = 0
+
+    def say(seed: int, tally: Tally) -> None:
+        nonlocal said
+        done = seed - chosen.start + 1
+        if done // PROGRESS > said:
+            said = done // PROGRESS
+            print(f"{done} programs, up to seed {seed}: {dict(tally.ends)}", file=sys.stderr, flush=True)
+
+    tally = run_programs(chosen.processor, range(chosen.start, chosen.start + chosen.count), say)
     print(f"{chosen.count} programs on {chosen.processor}: the supervisor held; {tally.restarts} restarts")
     for end, count in sorted(tally.ends.items(), key=lambda item: -item[1]):
         print(f"  {end:10} {count}")
