@@ -260,6 +260,12 @@ def test_their_place_is_not_judged(small: Small) -> None:
     assert state(supervisor, USER_BUFFER) & RP, "the failure ends the step"
 
 
+def test_descriptor_tables_are_the_supervisors_and_read_only(small: Small) -> None:
+    supervisor = small.start().supervisor
+    pages = [piece for piece in supervisor.memory.pages if piece.value.use.startswith("descriptor tables")]
+    assert [(piece.size, piece.value.attributes) for piece in pages] == [(0x1000, RO | XP | SP)]
+
+
 def test_copies_and_their_owners(small: Small) -> None:
     supervisor = small.start().supervisor
     assert state(supervisor, supervisor.supervisor.internal) == XP | SP
