@@ -67,11 +67,6 @@ def test_an_elf_file_is_counted_from_the_images_text() -> None:
     assert moved.offset_of("EchoHandler") == ECHO["EchoHandler"].rva + 0x1000
 
 
-def test_a_program_database_is_refused_by_name() -> None:
-    with pytest.raises(FormatError, match="PDB"):
-        read_symbols(b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0", "x.pdb")
-
-
 def test_an_image_without_dwarf_says_so() -> None:
     with pytest.raises(FormatError, match="no DWARF"):
         read_symbols(prebuilt.image("Echo"), "Echo.efi")

@@ -47,7 +47,7 @@ Exit codes: 0 it ran; 10 it broke a rule that is fatal; 11 its entry point retur
     "map_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Names and source lines: a linker's map, or an ELF (.debug) or PE file with DWARF.",
+    help="Names and source lines: a linker's map, a .pdb, or an ELF (.debug) or PE file with DWARF.",
 )
 @click.option("--depex", metavar="TEXT", help="Dependency expression; by default it waits for the broker.")
 @click.option("--guid", type=guid_argument, metavar="GUID", help="File GUID; by default made of the name.")

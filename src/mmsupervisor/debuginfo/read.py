@@ -15,7 +15,7 @@ _PDB = b"Microsoft C/C++ MSF"
 
 
 def read_symbols(data: bytes, file: str, *, image: bytes | None = None) -> Symbols:
-    """Read what a file knows of a driver: a map, an ELF file with DWARF, or a PE image with DWARF in it.
+    """Read what a file knows of a driver: a map, a program database, an ELF file or PE image with DWARF.
 
     Args:
         data: The file's bytes.
@@ -24,13 +24,14 @@ def read_symbols(data: bytes, file: str, *, image: bytes | None = None) -> Symbo
             the image's. Without it they are taken as offsets in the image.
 
     Raises:
-        FormatError: it holds no names, or is a program database, which nothing here reads.
+        FormatError: it is damaged, or holds no names.
         LimitError: it holds more than the limits for inputs allow.
-        MissingLibraryError: it holds DWARF, and the library that reads DWARF is not installed.
+        MissingLibraryError: the library that reads DWARF, or program databases, is not installed.
     """
     if data.startswith(_PDB):
-        rule = "a program database (PDB) is not read; give the map that the linker writes with /MAP"
-        raise FormatError(file, 0, rule)
+        from mmsupervisor.debuginfo.pdb import read_pdb
+
+        return read_pdb(data, file, Allowance())
     if data.startswith((_ELF, _PE)):
         from mmsupervisor.debuginfo.dwarf import read_dwarf
 

@@ -10,7 +10,7 @@ Saved: TypeAlias = tuple[tuple[str, int], ...]
 """Registers that a function has saved, each with the distance of its slot from the canonical frame address."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class SourceLine:
     """A line of source.
 
