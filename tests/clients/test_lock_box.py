@@ -66,6 +66,10 @@ def test_an_unknown_command_is_left_untouched(session: Session) -> None:
     assert session.lock_box.command(9, bytes(32)) == UNTOUCHED
 
 
+def test_a_message_for_nobody_is_not_found_in_the_mailbox(session: Session) -> None:
+    assert session.communicate(OTHER, bytes(0x30)).status == Status.NOT_FOUND
+
+
 def test_a_box_is_restored_to_where_it_came_from(session: Session) -> None:
     address = session.allocate(1)
     session.memory.write(address, DATA)
@@ -84,6 +88,8 @@ def test_after_the_lock_boxes_are_read_but_not_made(session: Session) -> None:
     session.advance(Phase.READY_TO_LOCK)
     assert box.restore(BOX, len(DATA)) == DATA
     assert refused(lambda: box.save(OTHER, DATA)) == Status.ACCESS_DENIED
+    assert refused(lambda: box.update(BOX, 0, b"x")) == Status.ACCESS_DENIED
+    assert refused(lambda: box.set_attributes(BOX, LockBoxAttribute.RESTORE_IN_PLACE)) == Status.ACCESS_DENIED
     assert refused(lambda: box.restore_to(BOX, plain, len(DATA))) == Status.ACCESS_DENIED, "not runtime data"
 
 

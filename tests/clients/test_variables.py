@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mmsupervisor.clients.variables import DEFAULT_ATTRIBUTES, Variable, Variabl
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.status import Status
+from mmsupervisor.platform.description import DeviceFacts, PlatformDescription
 from mmsupervisor.session import Session, boot
 from tests.support.observed import CODE, VARIABLES, flash_platform, observe, settled_store
 from tests.support.ovmf import Ovmf
@@ -50,6 +52,10 @@ def store(ovmf: Ovmf, tmp_path: Path) -> Path:
     path = tmp_path / "settled.fd"
     path.write_bytes(settled_store(ovmf))
     return path
+
+
+def on(store: Path) -> PlatformDescription:
+    return PlatformDescription(devices=DeviceFacts(flash_variables=store))
 
 
 @pytest.mark.parametrize("name", SECURE_BOOT)
@@ -106,6 +112,72 @@ def test_a_key_is_not_changed_without_its_signature(session: Session) -> None:
     with pytest.raises(VariableError):
         session.variables.set("PK", SECURE_BOOT["PK"], b"x", key.attributes)
     assert session.variables.get("PK", SECURE_BOOT["PK"]) == key
+
+
+A = VariableAttribute
+REFUSED = [
+    (A.RUNTIME, "EFI_INVALID_PARAMETER"),
+    (A.NON_VOLATILE, "EFI_INVALID_PARAMETER"),
+    (A.NON_VOLATILE | A.RUNTIME, "EFI_INVALID_PARAMETER"),
+    (A.BOOT_SERVICE | A.HARDWARE_ERROR, "EFI_INVALID_PARAMETER"),
+    (A.BOOT_SERVICE | VariableAttribute(0x80), "EFI_INVALID_PARAMETER"),
+    (A.BOOT_SERVICE | A.AUTHENTICATED_WRITE, "EFI_UNSUPPORTED"),
+    (A.NON_VOLATILE | A.BOOT_SERVICE | A.TIME_BASED_AUTHENTICATED_WRITE, "EFI_SECURITY_VIOLATION"),
+    (VariableAttribute(0), "EFI_NOT_FOUND"),
+]
+
+
+def test_attributes_are_refused_by_the_driver_with_its_status(session: Session) -> None:
+    variables = session.variables
+    for attributes, status in REFUSED:
+        with pytest.raises(VariableError, match=status):
+            variables.set("Ours", OWN, b"x", attributes)
+    assert ("Ours", OWN) not in list(variables)
+    variables.set("Ours", OWN, b"x", A.BOOT_SERVICE)
+    for other in (A.BOOT_SERVICE | A.RUNTIME, A.BOOT_SERVICE | A.NON_VOLATILE):
+        with pytest.raises(VariableError, match="EFI_INVALID_PARAMETER"):
+            variables.set("Ours", OWN, b"y", other)
+    variables.set("Ours", OWN, b"y", A.BOOT_SERVICE | A.APPEND)
+    assert variables.get("Ours", OWN) == Variable("Ours", OWN, A.BOOT_SERVICE, b"xy")
+    with pytest.raises(VariableError, match="EFI_WRITE_PROTECTED"):
+        variables.set("SecureBoot", "gEfiGlobalVariableGuid", b"\0", A.BOOT_SERVICE | A.RUNTIME)
+
+
+def test_volatile_variables_go_with_the_boot_and_others_stay(ovmf: Ovmf, store: Path) -> None:
+    before = store.read_bytes()
+    with boot(ovmf.path(CODE), description=on(store), observe=True) as session:
+        session.variables.set("Volatile", OWN, b"gone", A.BOOT_SERVICE)
+        assert session.devices.variables is not None
+        assert session.devices.variables.content == before, "it is nowhere in the flash"
+        session.variables.set("Kept", OWN, b"kept", A.BOOT_SERVICE | A.NON_VOLATILE)
+        assert session.devices.write_back()
+    with boot(ovmf.path(CODE), description=on(store), observe=True) as session:
+        names = [name for name, guid in session.variables if guid == OWN]
+        assert names == ["Kept"]
+
+
+def test_a_thousand_sets_with_reclaim_are_what_another_reader_and_the_next_boot_find(ovmf: Ovmf, store: Path) -> None:
+    expected = {("Kept", OWN): b"from before"}
+    known = {key: one.data for key, one in by_oracle(store).items() if key[0] not in UPDATED_AT_BOOT}
+    with boot(ovmf.path(CODE), description=on(store), observe=True) as session:
+        variables = session.variables
+        variables.set("Kept", OWN, b"from before")
+        room = [variables.storage().remaining_storage]
+        for number in range(1000):
+            name, data = f"Ours{number % 7}", number.to_bytes(2, "little") * (90 + number % 60)
+            variables.set(name, OWN, data)
+            expected[name, OWN] = data
+            if number % 20 == 19:
+                room.append(variables.storage().remaining_storage)
+        assert any(later > earlier for earlier, later in pairwise(room)), "the store was reclaimed"
+        assert session.devices.variables is not None
+        assert session.devices.variables.unerased == 0
+        assert session.devices.write_back()
+    found = {key: one.data for key, one in by_oracle(store).items()}
+    assert {key: found.get(key) for key in expected} == expected
+    assert {key: found.get(key) for key in known} == known, "and nothing else is lost"
+    with boot(ovmf.path(CODE), description=on(store), observe=True) as session:
+        assert {key: session.variables.get(*key).data for key in expected} == expected
 
 
 def test_a_locked_variable_stays(ovmf: Ovmf) -> None:
