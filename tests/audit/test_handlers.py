@@ -91,9 +91,10 @@ def send(stage: Stage, mistake: Mistake, page: int, *, benign: bool) -> int:
     return status_of(stage.session.communicate(HANDLER, message))
 
 
+@pytest.mark.parametrize("observe", [False, True], ids=["strict", "observe"])
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
-def test_mistake_is_found_and_its_twin_is_clean(mistake: Mistake, processor: str) -> None:
-    with careless(processor) as (stage, page), HandlerAudit(stage.session) as audit:
+def test_mistake_is_found_and_its_twin_is_clean(mistake: Mistake, observe: bool, processor: str) -> None:
+    with careless(processor, observe=observe) as (stage, page), HandlerAudit(stage.session) as audit:
         send(stage, mistake, page, benign=True)
         assert audit.findings == []
         if mistake.dies:
@@ -163,12 +164,27 @@ def test_a_mistake_is_reported_once() -> None:
         assert len(audit.findings) == 1
 
 
-def test_a_pointer_to_nothing_of_ring_3_is_the_supervisors_business() -> None:
+def policy(stage: Stage) -> int:
+    return stage.core.supervisor.policy_address
+
+
+@pytest.mark.parametrize("address", [policy, lambda _: 0x200_0000], ids=["policy", "closed memory"])
+def test_a_pointer_that_the_supervisor_stops_is_told_too(address: Callable[[Stage], int]) -> None:
     with careless() as (stage, _), HandlerAudit(stage.session) as audit:
-        message = payload("NestedPointer", address=stage.core.supervisor.policy_address, length=8)
-        with pytest.raises(SystemStopError):
-            stage.session.communicate(HANDLER, message)
+        send(stage, Mistake("", "NestedPointer", lambda *_: address(stage), 8, "", ""), 0, benign=True)
         assert audit.findings == []
+        with pytest.raises(SystemStopError):
+            send(stage, Mistake("", "NestedPointer", lambda *_: address(stage), 8, "", ""), 0, benign=False)
+        assert [finding.kind.number for finding in audit.findings] == ["MM-4002"]
+        assert audit.findings[0].address == address(stage)
+        assert "which is not ring 3's" in audit.findings[0].detail
+
+
+def test_closed_memory_under_observation_is_told_too() -> None:
+    """A relaxation lets the driver go on; the address came from the message all the same."""
+    with careless(observe=True) as (stage, _), HandlerAudit(stage.session) as audit:
+        send(stage, Mistake("", "NestedPointer", lambda *_: 0x200_0000, 8, "", ""), 0, benign=False)
+        assert [finding.kind.number for finding in audit.findings] == ["MM-4002"]
 
 
 # It changes nothing

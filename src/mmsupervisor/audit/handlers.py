@@ -159,10 +159,7 @@ class HandlerAudit:
     def _judge_origin(self, touch: MemoryTouch) -> None:
         """A traditional driver asks a memory map of its own, which nobody sees: it is not judged."""
         pointer = self._mmi.origin(touch.address)
-        if pointer is None or self._mmi.is_validated(touch.address, touch.width):
-            return
-        module = self._supervisor.modules.find(touch.rip)
-        if module is not None and module.traditional:
+        if pointer is None or self._mmi.is_validated(touch.address, touch.width) or self._is_traditional(touch.rip):
             return
         near = [(start, end) for start, end in self._mmi.validated if start <= touch.address]
         asked = f"; only {near[-1][0]:#x} to {near[-1][1]:#x} was asked about" if near else ""
@@ -209,20 +206,35 @@ class HandlerAudit:
             self._add("MM-4005", self._place(fault.rip), detail, address)
 
     def faulted(self, fault: Fault, registers: Registers) -> None:
-        """Judge an exception: a fetch from outside MMRAM is a callout."""
+        """Judge an exception: a fetch outside MMRAM is a callout; data may be where a message said."""
         address = fault.address
-        if fault.vector != _PAGE_FAULT or fault.access is not Access.EXECUTE or address is None:
+        if fault.vector != _PAGE_FAULT or address is None or address < PAGE_SIZE:
             return
-        if address < PAGE_SIZE or self._supervisor.mmram.touches(address, 1):
-            return
-        pointer = next((one for one in self._mmi.pointers if one.address == address), None)
-        said = f"; the message holds that address at offset {pointer.offset:#x}" if pointer else ""
-        self._add("MM-4004", self._caller(registers), f"jumps to {address:#x}, outside MMRAM{said}", address)
+        if fault.access is not Access.EXECUTE:
+            self._judge_refused(fault, address)
+        elif not self._supervisor.mmram.touches(address, 1):
+            pointer = next((one for one in self._mmi.pointers if one.address == address), None)
+            said = f"; the message holds that address at offset {pointer.offset:#x}" if pointer else ""
+            self._add("MM-4004", self._caller(registers), f"jumps to {address:#x}, outside MMRAM{said}", address)
+
+    def _judge_refused(self, fault: Fault, address: int) -> None:
+        """What ring 3 may not touch at all, it must not touch because a message said so."""
+        pointer = self._mmi.origin(address)
+        if pointer is not None and (pointer.in_mmram or not self._is_traditional(fault.rip)):
+            detail = (
+                f"touches {address:#x}, which is not ring 3's; "
+                f"the message holds {pointer.address:#x} at offset {pointer.offset:#x}"
+            )
+            self._add("MM-4002", self._place(fault.rip), detail, address)
 
     # Helpers
 
     def _place(self, address: int) -> Place:
         return self._supervisor.modules.place(address)
+
+    def _is_traditional(self, rip: int) -> bool:
+        module = self._supervisor.modules.find(rip)
+        return module is not None and module.traditional
 
     def _caller(self, registers: Registers) -> Place:
         """Return the first address of code among the topmost slots of the stack: who called, as a rule."""

@@ -24,7 +24,7 @@ _V3_GUID = known_guid("gEfiMmCommunicateHeaderV3Guid").raw
 
 @dataclass(frozen=True, slots=True)
 class NestedPointer:
-    """An 8-byte number in a message that is the address of memory which ring 3 may touch.
+    """An 8-byte number in a message that is the address of memory.
 
     Attributes:
         address: The number.
@@ -73,9 +73,9 @@ def read_message(supervisor: Supervisor, size: int) -> bytes:
 
 
 def find_pointers(supervisor: Supervisor, payload: bytes) -> Iterator[NestedPointer]:
-    """Find the addresses in a message that lead to data which ring 3 may touch.
+    """Find the addresses in a message that lead to memory, whoever's it is.
 
-    The message itself, the ring-3 stacks and code are left out.
+    The message itself, the ring-3 stacks and code of ring 3 are left out.
     """
     channel, stacks = supervisor.user, supervisor.stacks
     own = (
@@ -86,7 +86,7 @@ def find_pointers(supervisor: Supervisor, payload: bytes) -> Iterator[NestedPoin
         address = int.from_bytes(payload[offset : offset + _POINTER], "little")
         state = supervisor.memory.state(address)
         memory = state.bank is not None and state.bank.backing is not None
-        is_data = memory and state.ring3 & (Access.READ | Access.EXECUTE) == Access.READ
+        is_data = memory and not state.ring3 & Access.EXECUTE
         if address >= PAGE_SIZE and is_data and not any(address in one for one in own):
             yield NestedPointer(address, offset, supervisor.mmram.touches(address, 1))
 
