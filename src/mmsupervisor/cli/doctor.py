@@ -24,7 +24,7 @@ Examples:
 Exit codes: 0 some processor works; 6 none does.
 """
 
-_LIBRARIES = (("brotli", "brotli"), ("uefi_firmware", "tiano"))
+_LIBRARIES = (("brotli", "brotli"), ("elftools", "dwarf"), ("purepdb", "pdb"), ("uefi_firmware", "tiano"))
 """Modules of optional libraries, and the extra that installs them."""
 
 _MEANING = {

@@ -10,7 +10,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
+from mmsupervisor.abi.findings import FINDING_KINDS
 from mmsupervisor.machine.events import EventLog
+from mmsupervisor.report.finding_model import FindingReport
 from mmsupervisor.report.model import SessionReport
 
 REDACTED = "redacted"
@@ -29,5 +31,32 @@ def redacted_lines(log: EventLog) -> Iterator[str]:
 
 
 def without_message_data(report: SessionReport) -> SessionReport:
-    """Return a report whose messages have no data: what was sent is empty, what came back None."""
-    return replace(report, messages=tuple(replace(one, sent="", payload=None) for one in report.messages))
+    """Return a report without message data, and without values that ring 3 chose.
+
+    Messages have none: what was sent is empty, what came back None. Findings keep who, where, when, which rule and
+    what to change; their registers, arguments and the address touched are left out, and ``redacted`` stands for the
+    detail, which is made of such values.
+    """
+    return replace(
+        report,
+        messages=tuple(replace(one, sent="", payload=None) for one in report.messages),
+        findings=tuple(_without_values(finding) for finding in report.findings),
+        end=None if report.end is None else replace(report.end, rip=None),
+    )
+
+
+def _without_values(finding: FindingReport) -> FindingReport:
+    if finding.address is None:
+        return finding  # it is about a file or a message, not about what code did
+    is_in_image = finding.offset is not None
+    return replace(
+        finding,
+        address=finding.address if is_in_image else None,  # outside images it is where a wild pointer led
+        subject=finding.subject if is_in_image else finding.driver,
+        stack=tuple(frame for frame in finding.stack if frame.offset is not None),
+        detail=REDACTED,
+        mend=FINDING_KINDS[finding.number].mend,
+        fault=None if finding.fault is None else replace(finding.fault, address=None),
+        request=None if finding.request is None else replace(finding.request, arguments=()),
+        registers=(),
+    )
