@@ -21,6 +21,8 @@ from tests.inventory import mm_images as mm
 from tests.pi.pe_builder import TEXT, BuiltSection, PeBuilder
 from tests.support.ovmf import Ovmf
 
+NOTHING = "no firmware: there is nothing in it for management mode"
+NOT_KNOWN = "no firmware volume was found: what this is, and what is in it for management mode, cannot be told"
 SMALL = Limits(expanded_bytes=1 << 24, items=20_000)
 MOST_SECONDS = 10.0
 """Processor time for one input; the real figure is far below one."""
@@ -90,23 +92,28 @@ def test_random_bytes() -> None:
     for size in (1, 2, 15, 16, 55, 56, 4096, 1 << 16):
         report = reported(rng.randbytes(size))
         assert not report.is_firmware
-        assert report.summary == ("no firmware: there is nothing in it for management mode",)
+        assert report.summary == (NOT_KNOWN if report.kind == "no firmware known here" else NOTHING,)
 
 
 @pytest.mark.parametrize(
-    ("data", "kind"),
+    ("data", "kind", "sentence"),
     [
-        (b"", "empty file"),
-        (b"[Defines]\n  INF_VERSION = 0x00010005\n", "text"),
-        (b"\xff" * 4096, "erased flash"),
-        (b"\x7fELF" + bytes(60), "file of another format"),
+        (b"", "empty file", NOTHING),
+        (b"[Defines]\n  INF_VERSION = 0x00010005\n", "text", NOTHING),
+        (b"\xff" * 4096, "erased flash", NOTHING),
+        (
+            b"PK\3\4" + bytes(60),
+            "file of another format",
+            "no firmware image, but ZIP archive: what is in it is not looked at",
+        ),
+        (bytes(range(256)), "no firmware known here", NOT_KNOWN),
     ],
 )
-def test_what_is_no_firmware_is_said_to_be_that(data: bytes, kind: str) -> None:
+def test_what_is_no_firmware_is_said_to_be_that(data: bytes, kind: str, sentence: str) -> None:
     report = survey(data)
     assert report.kind == kind
     assert not report.is_firmware
-    assert report.summary == ("no firmware: there is nothing in it for management mode",)
+    assert report.summary == (sentence,)
 
 
 def test_a_lone_image_is_described() -> None:

@@ -46,6 +46,16 @@ def test_a_capsule_is_what_its_body_is(image: bytes) -> None:
     assert [module.is_found for module in report.modules] == [True, True, True]
 
 
+@pytest.mark.parametrize("payload", [bytes(range(256)) * 4, b"\x1f\x8b" + bytes(60)])
+def test_a_capsule_of_what_is_not_known_is_not_said_to_hold_no_drivers(payload: bytes) -> None:
+    """It may be encrypted or packed; a sound one that holds a volume without drivers is another matter."""
+    for capsule in (mm.capsule(payload), mm.fmp_capsule(payload, mm.OTHER_CORE)):
+        assert survey(capsule).summary == ("no MM drivers in what could be read",)
+    empty = mm.volume()
+    for capsule in (mm.capsule(empty), mm.fmp_capsule(empty, mm.OTHER_CORE)):
+        assert survey(capsule).summary == ("no MM drivers in this image",)
+
+
 def test_a_management_capsule_names_the_device(image: bytes) -> None:
     report = survey(mm.fmp_capsule(image, mm.OTHER_CORE))
     (item,) = report.capsule_items

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mmsupervisor.inventory.model import ExecutableReport, ModuleReport, PolicyReport, Role
 from mmsupervisor.pi.container import ContainerKind, Image
-from mmsupervisor.pi.volume import Problem, ProblemKind
+from mmsupervisor.pi.volume import Problem, ProblemKind, walk
 
 NOT_FIRMWARE = frozenset(
     {
@@ -18,6 +18,9 @@ NOT_FIRMWARE = frozenset(
     }
 )
 """Kinds of input that no firmware is made of."""
+
+_NOT_LOOKED_INTO = frozenset({ContainerKind.OTHER_FORMAT, ContainerKind.UNKNOWN})
+"""Kinds of input whose content is not known: firmware may be packed or encrypted in it."""
 
 _MAY_HIDE = frozenset({ProblemKind.OUTSIDE_VOLUMES, ProblemKind.FILE_SYSTEM, ProblemKind.FREE_SPACE_CONTENT})
 """Findings that break no format, but leave bytes that may hold more than was read."""
@@ -43,13 +46,27 @@ def summarise(
         problems: What is wrong or remarkable in the format.
     """
     if image.kind in NOT_FIRMWARE:
-        return ("no firmware: there is nothing in it for management mode",)
+        return (_of_no_firmware(image),)
     if executable is not None:
         return ("one image without the file around it, which would say what kind of driver it is",)
     if image.kind is ContainerKind.VARIABLE_STORE:
         return ("a variable store: UEFI variables, no files and no drivers",)
-    is_whole = not any(problem.is_damage or problem.kind in _MAY_HIDE for problem in problems)
+    hides_nothing = not any(problem.is_damage or problem.kind in _MAY_HIDE for problem in problems)
+    is_whole = hides_nothing and not any(part.kind in _NOT_LOOKED_INTO for part in _parts(image))
     return tuple(_of_modules(modules, policies, unopened, is_whole))
+
+
+def _of_no_firmware(image: Image) -> str:
+    if image.kind is ContainerKind.OTHER_FORMAT:
+        return f"no firmware image, but {image.detail}: what is in it is not looked at"
+    if image.kind is ContainerKind.UNKNOWN:
+        return "no firmware volume was found: what this is, and what is in it for management mode, cannot be told"
+    return "no firmware: there is nothing in it for management mode"
+
+
+def _parts(image: Image) -> Iterator[Image]:
+    """The input, and what capsules in it carry."""
+    return (place.node for place in walk(image) if isinstance(place.node, Image))
 
 
 def _of_modules(
