@@ -253,17 +253,20 @@ def test_wide_and_unaligned_stores_mean_the_same_within_the_processor(
     assert ours.state() == twin.state()
 
 
-def test_a_device_that_fails_within_the_processor_ends_the_run(memory: PhysicalMemory, flash: CfiFlash) -> None:
+@pytest.mark.parametrize("instruction", ["8a01", "8801"])  # mov al, [rcx]; mov [rcx], al
+def test_a_device_that_fails_within_the_processor_ends_the_run(
+    memory: PhysicalMemory, flash: CfiFlash, instruction: str
+) -> None:
     code = 0x10_0000
     memory.add_ram(code, 0x2_0000, "ram")
     memory.assign(code, 0x1000, Attribute.RO)
-    memory.write(code, bytes.fromhex("8a01 0f05"))  # mov al, [rcx]
+    memory.write(code, bytes.fromhex(instruction + "0f05"))
     store(flash, (0, 0x70))
 
-    def fail(offset: int, width: int) -> int:
+    def fail(offset: int, width: int, value: int = 0) -> int:
         raise RuntimeError("a fault of the model")
 
-    flash.mmio_read = fail  # type: ignore[method-assign]
+    flash.mmio_read = flash.mmio_write = fail  # type: ignore[method-assign, assignment]
     with (
         closing(UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36)))) as processor,
         pytest.raises(RuntimeError, match="a fault of the model"),

@@ -54,6 +54,7 @@ _ARRAY, _CLEAR_STATUS, _STATUS, _IDENTITY, _QUERY = 0xFF, 0x50, 0x70, 0x90, 0x98
 _ERASE, _CONFIRM, _LOCK, _BUFFERED = 0x20, 0xD0, 0x60, 0xE8
 _PROGRAM = (0x10, 0x40)
 _SET_LOCK = 0x01
+_FIRST_OF_SEVERAL = frozenset((*_PROGRAM, _ERASE, _LOCK, _BUFFERED))
 
 
 class CfiFlash:
@@ -125,7 +126,7 @@ class CfiFlash:
 
     def mmio_write(self, offset: int, width: int, value: int) -> None:
         """Take a command, or the data of one."""
-        if width > BUS_WIDTH or offset & width - 1:
+        if width > 1 and (width > BUS_WIDTH or offset & width - 1):
             step = 1 if offset & width - 1 else BUS_WIDTH
             for at in range(0, width, step):
                 self.mmio_write(offset + at, step, value >> 8 * at & (1 << 8 * step) - 1)
@@ -140,17 +141,18 @@ class CfiFlash:
             self._confirm(offset, value & 0xFF)
 
     def _begin(self, command: int) -> None:
-        if command in (*_PROGRAM, _ERASE, _LOCK, _BUFFERED):
+        if command in _FIRST_OF_SEVERAL:
             self._cycle = 1
-            self._buffer = []
             if command == _BUFFERED:
+                self._buffer = []
                 self.status |= READY
         elif command == _CLEAR_STATUS:
             self.status = 0
             command = _ARRAY
         elif command not in (_STATUS, _IDENTITY, _QUERY):
             command = _ARRAY
-        self._enter(command)
+        if command != self._command:
+            self._enter(command)
 
     def _enter(self, command: int) -> None:
         if (command == _ARRAY) != (self._command == _ARRAY):

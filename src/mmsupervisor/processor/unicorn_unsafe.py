@@ -257,12 +257,14 @@ class Engine:
             try:
                 return callback(*arguments)
             except BaseException as failure:
-                if self._failure is None:
-                    self._failure = failure
-                self._emu_stop(self._handle)
+                self._end_by(failure)
                 return 0
 
         return guarded
+
+    def _end_by(self, failure: BaseException) -> None:
+        self._failure = self._failure or failure
+        self._emu_stop(self._handle)
 
     # Callbacks
 
@@ -443,13 +445,14 @@ class Engine:
     def map_device(self, base: int, size: int, device: MmioDevice) -> None:
         """Let a device answer at physical addresses, for pages that lead to it."""
 
-        def read(_uc: int, offset: int, width: int, _data: int) -> int:
-            return device.mmio_read(offset, width)
-
         def write(_uc: int, offset: int, width: int, value: int, _data: int) -> None:
-            device.mmio_write(offset, width, value)
+            try:  # not through _guard: this is called a million times where a store is reclaimed
+                device.mmio_write(offset, width, value)
+            except BaseException as failure:
+                self._end_by(failure)
 
-        functions = binding.MMIO_READ_CFUNC(self._guard(read)), binding.MMIO_WRITE_CFUNC(self._guard(write))
+        read = self._guard(lambda _uc, offset, width, _data: device.mmio_read(offset, width))
+        functions = binding.MMIO_READ_CFUNC(read), binding.MMIO_WRITE_CFUNC(write)
         self._callbacks += functions
         status = binding.uclib.uc_mmio_map(self._uc._uch, base + WINDOW, size, functions[0], None, functions[1], None)
         self._check(status == uc.UC_ERR_OK, f"a device at {base:#x} is refused with {status}")
