@@ -8,8 +8,10 @@ import pytest
 
 from mmsupervisor.abi.requests import pack_request
 from mmsupervisor.core.entry import Core
+from mmsupervisor.core.errors import CoreError
 from mmsupervisor.core.events import RequestServed
 from mmsupervisor.core.findings import SystemStopError
+from mmsupervisor.core.memory_policy import fetch_policy
 from mmsupervisor.core.mmi import serve_mmi
 from mmsupervisor.machine.memory import PAGE_SIZE, Attribute
 from mmsupervisor.pi.guid import ZERO_GUID
@@ -233,6 +235,18 @@ def test_a_fetch_that_fails_changes_only_the_result(core: Core) -> None:
     assert reply.result == Status.BUFFER_TOO_SMALL
     assert reply.size == 0x18 + 24 + 100
     assert reply.payload[24:124] == b"\x77" * 100
+
+
+def test_an_answer_that_does_not_lie_in_the_copy_is_refused(core: Core) -> None:
+    """No message leads here: sizes were judged before."""
+    assert fetch(core)[0] == 0
+    supervisor, channel = core.supervisor, core.supervisor.supervisor
+    end = channel.internal + channel.size
+    for destination, room in ((end - 0x1000, 0x1001), (channel.internal - 1, 0x1000)):
+        with pytest.raises(CoreError) as caught:
+            fetch_policy(supervisor, destination, room)
+        assert caught.value.status is Status.SECURITY_VIOLATION
+    assert fetch_policy(supervisor, end - 0x1000, 0x1000) > 0
 
 
 def test_fetch_without_a_policy(small: Small) -> None:
