@@ -1,28 +1,18 @@
-"""What a crossing between ring 3 and the supervisor costs, for each processor: microseconds, and megabytes a second.
-
-    python benchmarks/processor_round_trips.py [seconds per figure]
-
-Figures are the best of several runs on one core. ``binding`` is the same stop and resume done in the plain way with
-Unicorn's Python binding (a hook for each event, one call for each register), measured in the same run: only ratios
-travel between computers.
-"""
+"""A processor alone, with code to run on it: exits of every kind, and something to compute."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import struct
-import sys
-import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
 import unicorn
-from sha256_code import INITIAL, STATE, sha256_code
 from unicorn import unicorn_const, x86_const
 
+from benchmarks.programs import BRANCHY, CRC32, HANDLER, HANDLER_PAGES, branchy, crc32_table
+from benchmarks.sha256_code import INITIAL, STATE, sha256_code
 from mmsupervisor.machine.memory import PAGE_SIZE, Attribute, PhysicalMemory
 from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.interface import (
@@ -34,26 +24,14 @@ from mmsupervisor.processor.interface import (
     ProcessorOptions,
     SystemCall,
 )
-from mmsupervisor.processor.select import PROCESSORS, make_processor
+from mmsupervisor.processor.select import make_processor
 
 CODE, DATA, STACK_END, DEVICE = 0x10_0000, 0x20_0000, 0x40_0000, 0x50_0000
 TABLE = DATA
-INPUT = DATA + 0x10000
-INPUT_SIZE = 1 << 20
-SHA_BLOCKS = 1024
-
-CRC32 = (  # rsi: input, rcx: bytes, rdi: table; the sum in eax
-    "b8ffffffff"  # mov eax, -1
-    "0fb616"  # next: movzx edx, byte [rsi]
-    "30c2"  # xor dl, al
-    "c1e808"  # shr eax, 8
-    "330497"  # xor eax, [rdi + rdx * 4]
-    "48ffc6"  # inc rsi
-    "48ffc9"  # dec rcx
-    "75ed"  # jnz next
-    "f7d0"  # not eax
-    "0f05"
-)
+INPUT = 0x100_0000
+INPUT_SIZE = 4 << 20
+CONTENT = bytes(range(256)) * (INPUT_SIZE // 256)
+SHA_BLOCKS = 16384
 
 
 class NullDevice:
@@ -67,36 +45,15 @@ class NullDevice:
 def build_memory() -> PhysicalMemory:
     memory = PhysicalMemory()
     memory.add_ram(CODE, STACK_END - CODE, "ram")
+    memory.add_ram(INPUT, 2 * INPUT_SIZE, "input")
+    memory.assign(INPUT, 2 * INPUT_SIZE, Attribute.XP)
     memory.add_device(DEVICE, PAGE_SIZE, "device", NullDevice())
     memory.assign(CODE, 0x10000, Attribute.RO)
     memory.assign(DATA, STACK_END - DATA, Attribute.XP)
     memory.assign(DEVICE, PAGE_SIZE, Attribute.XP)
-    table = []
-    for number in range(256):
-        for _ in range(8):
-            number = number >> 1 ^ (0xEDB88320 if number & 1 else 0)  # noqa: PLW2901 - the usual way to write it
-        table.append(number)
-    memory.write(TABLE, struct.pack("<256I", *table))
-    memory.write(INPUT, bytes(range(256)) * (INPUT_SIZE // 256))
+    memory.write(TABLE, crc32_table())
+    memory.write(INPUT, CONTENT)
     return memory
-
-
-def best(action: Callable[[int], None], seconds: float) -> float:
-    """Return the microseconds of one step, the best of five runs."""
-    count = 64
-    while True:
-        begin = time.perf_counter()
-        action(count)
-        took = time.perf_counter() - begin
-        if took > seconds / 10:
-            break
-        count *= 2
-    fastest = took
-    for _ in range(4):
-        begin = time.perf_counter()
-        action(count)
-        fastest = min(fastest, time.perf_counter() - begin)
-    return fastest / count * 1e6
 
 
 class Bench:
@@ -183,8 +140,9 @@ class Bench:
 
         return step
 
-    def compute(self, code: str, expected: int) -> Callable[[int], None]:
-        at = self.put(code)
+    def compute_crc32(self) -> Callable[[int], None]:
+        at = self.put(CRC32.hex())
+        expected = zlib.crc32(CONTENT)
         begin = self.put("0f05")
 
         def step(count: int) -> None:
@@ -200,6 +158,7 @@ class Bench:
 
     def compute_sha256(self) -> Callable[[int], None]:
         message = self.memory.read(INPUT, SHA_BLOCKS * 64)
+        digest = hashlib.sha256(message).digest()
         padding = b"\x80" + bytes(55) + struct.pack(">Q", len(message) * 8)
         self.memory.write(INPUT + len(message), padding)
         at = self.put(sha256_code().hex())
@@ -214,8 +173,37 @@ class Bench:
                 self.processor.set_registers(replace(registers, rip=at, r12=INPUT, rdi=work))
                 ended = self.processor.resume()
             assert isinstance(ended, SystemCall)
-            digest = struct.pack(">8I", *struct.unpack("<8I", self.memory.read(work + STATE, 32)))
-            assert digest == hashlib.sha256(message).digest()
+            assert struct.pack(">8I", *struct.unpack("<8I", self.memory.read(work + STATE, 32))) == digest
+
+        return step
+
+    def compute_branchy(self, rounds: int) -> Callable[[int], None]:
+        at = self.put(BRANCHY.hex())
+        begin = self.put("0f05")
+        expected = branchy(rounds)
+
+        def step(count: int) -> None:
+            for _ in range(count):
+                self.enter(begin)
+                self.processor.set_registers(replace(self.processor.registers(), rip=at, rcx=rounds))
+                ended = self.processor.resume()
+            assert isinstance(ended, SystemCall)
+            assert ended.number == expected
+
+        return step
+
+    def reset(self) -> Callable[[int], None]:
+        """A handler of 300 instructions that writes to five pages, entered and the pages put back each time."""
+        entry = Entry(self.put(HANDLER.hex()), STACK_END - 0x18)
+        kept = [(page, self.memory.read(page, PAGE_SIZE)) for page in HANDLER_PAGES]
+
+        def step(count: int) -> None:
+            enter, write = self.processor.enter, self.memory.write
+            for _ in range(count):
+                ended = enter(entry)
+                for page, content in kept:
+                    write(page, content)
+            assert isinstance(ended, GateReturn)
 
         return step
 
@@ -245,39 +233,3 @@ def plain_binding() -> Callable[[int], None]:
             engine.reg_write(x86_const.UC_X86_REG_RCX, rip)
 
     return step
-
-
-def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
-    with contextlib.suppress(AttributeError, OSError):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    reference = best(plain_binding(), seconds)
-    print(f"{'binding':10} {'system call':34} {reference:10.2f} us")
-    for name in PROCESSORS:
-        measure(name, seconds, reference)
-
-
-def measure(name: str, seconds: float, reference: float) -> None:
-    bench = Bench(name)
-    for what, prepare in (
-        ("system call", bench.system_call),
-        ("#GP (hlt)", lambda: bench.fault("f4")),
-        ("#GP (in al, dx)", lambda: bench.fault("ec")),
-        ("#PF", lambda: bench.fault("8b042500000010")),
-        ("enter, return by the gate", bench.enter_and_return),
-        ("device read", bench.device),
-        ("protection change and system call", bench.protection),
-        ("suspend and restore", bench.suspend),
-    ):
-        figure = best(prepare(), seconds)
-        ratio = f"   {figure / reference:.2f} of the binding" if what == "system call" else ""
-        print(f"{name:10} {what:34} {figure:10.2f} us{ratio}")
-    crc = zlib.crc32(bytes(range(256)) * (INPUT_SIZE // 256))
-    figure = best(bench.compute(CRC32, crc), seconds)
-    print(f"{name:10} {'CRC32 by table':34} {INPUT_SIZE / figure:10.1f} MB/s")
-    figure = best(bench.compute_sha256(), seconds)
-    print(f"{name:10} {'SHA-256':34} {SHA_BLOCKS * 64 / figure:10.1f} MB/s")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What things cost: ``python -m benchmarks``. Never a timed test; only ratios of one run travel between computers."""
