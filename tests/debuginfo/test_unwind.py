@@ -14,7 +14,7 @@ from mmsupervisor.core.findings import Finding, SystemStopError
 from mmsupervisor.debuginfo.disassembly import disassemble_around, follows_call
 from mmsupervisor.debuginfo.image_view import ImageView
 from mmsupervisor.debuginfo.read import read_symbols
-from mmsupervisor.debuginfo.read_ahead import is_stub
+from mmsupervisor.debuginfo.read_ahead import Leaving, is_stub, leave_by_code
 from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.debuginfo.unwind import Stack, unwind
 from mmsupervisor.pi.guid import Guid
@@ -187,6 +187,13 @@ def test_what_is_a_stub(code: str, expected: bool) -> None:
     image = ImageView("x", 0, len(text), Symbols((0,), ("Stub",)), text)
     assert is_stub(image, 2) is expected
     assert not is_stub(replace(image, content=bytes(0x100) + text, size=0x200), 0x102), "it began long before"
+
+
+@pytest.mark.parametrize("code", ["89c4 c3", "4889c4 c3", "83e4f0 c3", "4883e4f0 c3", "5c c3", "ffe0", "0f0b", "06"])
+def test_code_that_loses_the_stack_pointer_is_not_read_ahead(code: str) -> None:
+    text = bytes.fromhex(code)
+    image = ImageView("x", 0x1000, len(text), Symbols(), text)
+    assert leave_by_code(image, {"rip": 0x1000, "rsp": 0x8000}, lambda _: None) is Leaving.UNKNOWN
 
 
 def test_code_around_a_place_is_read_from_the_functions_start() -> None:

@@ -133,10 +133,11 @@ def _apply(instruction: Instruction, registers: dict[str, int], read: StackReade
         case Mnemonic.CMP | Mnemonic.TEST | Mnemonic.NOP:
             pass
         case _:
-            if target == "rsp":
-                return False
             if instruction.op_count and _is_register(instruction, 0):
-                registers.pop(_NAMES.get(RegisterExt.full_register(instruction.op0_register), ""), None)
+                written = _NAMES.get(RegisterExt.full_register(instruction.op0_register), "")
+                if written == "rsp":
+                    return False
+                registers.pop(written, None)
     return True
 
 
