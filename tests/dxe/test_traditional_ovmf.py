@@ -25,6 +25,7 @@ from mmsupervisor.session import DriverReport, Session, boot
 from tests.support.observed import CODE, VARIABLES, flash_platform, observe, settled_store
 from tests.support.ovmf import Ovmf
 
+SMALL = "OVMF_CODE.secboot.fd"
 LOCK = ["gEfiMmEndOfDxeProtocolGuid", "gEfiMmReadyToLockProtocolGuid"]
 RUN = {
     # name: protocols, handlers, notifications
@@ -83,6 +84,27 @@ def test_a_driver_runs_to_success_and_installs_what_it_should(ovmf: Ovmf, observ
     assert list(report.protocols) == protocols
     assert sorted(report.handlers) == sorted(handlers)
     assert sorted(report.notifications) == sorted(notifications)
+
+
+def test_the_2_mib_image_runs_to_the_same(ovmf: Ovmf) -> None:
+    """Its store and its flash are smaller, and Debian 12 alone ships it; what each driver installs is the same."""
+    if SMALL not in {path.name for path in ovmf.files()}:
+        assert not ovmf.known_release(CODE), "Debian 12 has it"
+        return
+    store = ovmf.path("OVMF_VARS.ms.fd")
+    description = PlatformDescription(devices=DeviceFacts(flash_variables=store))
+    with boot(ovmf.path(SMALL), description=description, observe=True) as session:
+        reports = drivers(session)
+        for name, (protocols, handlers, notifications) in RUN.items():
+            report = reports[name]
+            assert (report.state, report.status) == ("started", Status.SUCCESS)
+            assert list(report.protocols) == protocols
+            assert sorted(report.handlers) == sorted(handlers)
+            assert sorted(report.notifications) == sorted(notifications)
+        states = {name: reports[name].state for name in ("CpuHotplugSmm", "PiSmmCpuDxeSmm")}
+        assert states == {"CpuHotplugSmm": "never dispatched", "PiSmmCpuDxeSmm": "removed"}
+        assert session.devices.variables is not None
+        assert session.devices.variables.content == store.read_bytes()
 
 
 def test_what_they_install_for_dxe(ovmf: Ovmf, observed: Session) -> None:
@@ -144,6 +166,7 @@ def test_cpu_hotplug_waits_for_what_the_supervisor_itself_is(observed: Session) 
     assert report.state == "never dispatched"
     (finding,) = (one for one in observed.findings if one.subject == "CpuHotplugSmm")
     assert (finding.kind.number, finding.detail) == ("MM-2002", "waits for gEfiSmmCpuServiceProtocolGuid")
+    assert report.reason.endswith("the supervisor has the CPUs of its launch")
 
 
 def test_the_cpu_driver_stops_where_it_patches_its_own_code(observed: Session) -> None:
@@ -152,6 +175,7 @@ def test_the_cpu_driver_stops_where_it_patches_its_own_code(observed: Session) -
     assert report.state == "removed"
     assert report.status is None
     assert report.handlers == ()
+    assert report.reason.endswith("the supervisor does so, in ring 0")
     (finding,) = (one for one in observed.findings if one.place and one.place.driver == "PiSmmCpuDxeSmm")
     assert finding.kind.number == "MM-1203"
     assert "PiSmmCpuDxeSmm .text" in finding.detail

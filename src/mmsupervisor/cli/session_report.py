@@ -138,7 +138,7 @@ def _drivers(drivers: Sequence[DriverLine]) -> RenderableType:
         state = driver.state
         if driver.status not in (None, "EFI_SUCCESS"):
             state += f": {driver.status}"
-        if driver.state in ("refused", "never dispatched"):
+        if driver.state in ("refused", "removed", "never dispatched"):
             state += f": {driver.reason}"
         rows.add_row(
             Text(plain(driver.name)),

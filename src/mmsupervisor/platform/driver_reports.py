@@ -13,6 +13,18 @@ from mmsupervisor.machine.events import Record
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.status import ERROR_BIT
 
+SUPERVISORS_WORK = {
+    Guid.parse("A3FF0EF5-0C28-42F5-B544-8C7DE1E80014"): (
+        "PiSmmCpuDxeSmm sets up entry code, page tables and save states of all CPUs; the supervisor does so, in ring 0"
+    ),
+    Guid.parse("84EEA114-C6BE-4445-8F90-51D97863E363"): (
+        "CpuHotplugSmm gives CPUs that are added a place in MMRAM and waits for the driver that starts them; the"
+        " supervisor has the CPUs of its launch"
+    ),
+}
+"""Traditional drivers whose work belongs to the supervisor itself, by file GUID: what to leave out, and why
+(docs/reference/developer-considerations.md §8)."""
+
 
 @dataclass(frozen=True, slots=True)
 class DriverReport:
@@ -25,7 +37,7 @@ class DriverReport:
             and a relaxation let it be removed), ``running`` (it was running when the system died), ``refused``,
             ``never dispatched``, or ``not reached`` (the system died before its turn).
         status: What its entry point returned, or None.
-        reason: Why it was refused or not dispatched, or empty.
+        reason: Why it was refused, removed or not dispatched, and where its work belongs if not to a driver; or empty.
         base: Address of its image, or None.
         system_calls: Number of system calls it made, through the broker too.
         handlers: Names of the GUIDs its MMI handlers serve, ``root`` for root handlers.
@@ -119,7 +131,8 @@ def _state(core: Core, driver: Driver, tallies: DriverTallies, *, launched: bool
     if not driver.initialized:
         return "never dispatched" if launched else "not reached", driver.depex.infix
     if driver.name in core.dispatcher.removed:
-        return "removed", str(core.dispatcher.removed[driver.name])
+        kind = core.dispatcher.removed[driver.name].kind
+        return "removed", f"{kind.number} {kind.title}"
     if status is None:
         return "running", ""
     return "failed" if status & ERROR_BIT else "started", ""
@@ -130,6 +143,8 @@ def _report(
 ) -> DriverReport:
     module = core.supervisor.modules.by_name(driver.name)
     state, reason = _state(core, driver, tallies, launched=launched)
+    if reason and driver.guid in SUPERVISORS_WORK:
+        reason += f"; {SUPERVISORS_WORK[driver.guid]}"
     handlers = (
         () if module is None else tuple(h.label for h in core.supervisor.handlers.all() if module.holds(h.routine))
     )

@@ -106,7 +106,7 @@ class DriverLine:
         guid: Its file GUID.
         state: ``started``, ``failed``, ``running``, ``refused``, ``never dispatched`` or ``not reached``.
         status: Name of what its entry point returned, or None.
-        reason: Why it was refused or not dispatched, or empty.
+        reason: Why it was refused, removed or not dispatched, and where its work belongs if not to a driver; or empty.
         base: Address of its image, or None.
         system_calls: Number of system calls it made, through the broker too.
         handlers: GUIDs that its MMI handlers serve.
