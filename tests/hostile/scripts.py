@@ -6,6 +6,7 @@ those of the boot under way: a script is made by a function of the :class:`Scene
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -225,6 +226,9 @@ class Attack:
     alone: bool = False
 
 
+PROCESSOR = os.environ.get("MMSUP_HOSTILE_PROCESSOR", "auto")
+"""Which processor the scripts run on: ``auto``, ``unicorn`` or ``native``."""
+
 SMALL = replace(DESCRIPTION, mmram_size=8 << 20)
 """Little MMRAM, to be used up."""
 
@@ -253,6 +257,7 @@ def scene(
         mm_volume([driver], profile=description.profile),
         until=until,
         description=description,
+        processor=PROCESSOR,
         name="script",
         prepare=open_outside,
         symbols={known.guid: shipped_map(DRIVER)},
