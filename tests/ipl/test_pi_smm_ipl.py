@@ -220,6 +220,14 @@ def test_step_11_cuts_from_the_top() -> None:
     assert image_base(replace(pages, start=pages.start + 0x1000), core) == pages.start + 0x2000
 
 
+@pytest.mark.parametrize(("more", "rest"), [(0, 0), (0x1000, 0x1000), (-0x1000, None)])
+def test_step_11_a_range_may_be_used_up(more: int, rest: int | None) -> None:
+    core = CoreImage(4 * MIB - 0x1000, 0x1000, 1, 0)
+    table = RangeTable(ranges((0x1000_0000, 4 * MIB + more)))
+    assert (table.carve(core) is None) is (rest is None)
+    assert rest is None or table.ranges[0].physical_size == rest
+
+
 def test_step_11_a_range_smaller_than_the_core() -> None:
     huge = replace(DXE, core_image_pages=0x4000)
     with booting(huge, until=Phase.LAUNCHED) as boot:

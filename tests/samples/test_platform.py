@@ -20,7 +20,7 @@ from mmsupervisor.pi.status import Status
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.sample import GOOD_DRIVERS, shipped
 from mmsupervisor.session import Session
-from tests.samples.support import GUIDS, SAMPLES, boot_samples, handler_of, ready_driver, send
+from tests.samples.support import GUIDS, SAMPLES, boot_samples, handler_of, ready_driver, send, step
 
 LIFECYCLE = (
     "gEfiDxeMmReadyToLockProtocolGuid", "gEfiMmEndOfPeiProtocol", "gEfiEndOfDxeEventGroupGuid",
@@ -116,6 +116,16 @@ def test_each_driver_registers_exactly_its_handlers(launched: Session, name: str
 def test_each_driver_waits_for_exactly_its_protocols(launched: Session, name: str) -> None:
     (report,) = (driver for driver in launched.drivers if driver.name == name)
     assert report.notifications == tuple(sorted(label(guid) for guid in NOTIFICATIONS.get(name, ())))
+
+
+def test_nothing_is_left_under_way(launched: Session) -> None:
+    """Also after procedures on other processors, whose calls nest."""
+    assert launched.core is not None
+    step(launched, "ApUser", 3)
+    assert launched.core.ring3.depth == 0
+    assert launched.core.supervisor.handlers.depth == 0
+    assert [cpu.busy for cpu in launched.core.supervisor.cpus] == [False] * 4
+    assert launched.core.supervisor.current_cpu == 0
 
 
 def test_the_broker_makes_its_system_calls_in_order(launched: Session) -> None:
