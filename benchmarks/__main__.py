@@ -24,6 +24,7 @@ Section = Callable[[Sequence[str], float], Iterator[Figure]]
 
 SECTIONS: dict[str, Section] = {
     "computing": ring3_figures.computing,
+    "coverage": ring3_figures.coverage,
     "round-trips": ring3_figures.round_trips,
     "resets": ring3_figures.resets,
     "messages": supervisor_figures.messages,

@@ -13,6 +13,7 @@ from benchmarks.ring3_bench import CODE, CONTENT, SHA_BLOCKS, Bench
 from benchmarks.timing import Step, Timing, Way, measure
 from mmsupervisor.processor.interface import Processor
 from mmsupervisor.processor.native.native_processor import NativeProcessor
+from mmsupervisor.processor.unicorn_processor import UnicornProcessor
 
 _WAIT = 1000
 _ROUNDS = 3_000_000
@@ -64,7 +65,7 @@ def computing(names: Sequence[str], seconds: float) -> Iterator[Figure]:
         targets = []
         if "native" in names:
             share = _ratio(taken, "native", "in-process")
-            targets.append(Target(f"native >= 0.9 of in-process: {share:.2f}", share >= 0.9))
+            targets.append(Target(f"native >= 0.9 of in-process: {share:.3f}", share >= 0.9))
         if {"native", "unicorn"} <= set(names):
             gain = _ratio(taken, "native", "unicorn")
             targets.append(Target(f"native >= {factor:g} times Unicorn: {gain:.1f}", gain >= factor))
@@ -131,3 +132,21 @@ def resets(names: Sequence[str], seconds: float) -> Iterator[Figure]:
         Target(f"{way} >= 80,000/s: {1e6 / one.best:,.0f}", one.best <= 1e6 / 80_000) for way, one in taken.items()
     ]
     yield rates("round trips", "small handler with reset", "1/s", 1, taken, *targets)
+
+
+def coverage(names: Sequence[str], seconds: float) -> Iterator[Figure]:
+    """Unicorn counting every edge, beside itself without."""
+    if "unicorn" not in names:
+        return
+    prepare = partial(Bench.compute_branchy, rounds=_ROUNDS)
+    counting = Bench("unicorn")
+    if not isinstance(counting.processor, UnicornProcessor) or counting.processor.cover_edges() is None:
+        yield Figure("computing", "branches, edges counted", "", {}, note="this host allows no hook of machine code")
+        return
+    both = {"without": Way(prepare(Bench("unicorn"))), "unicorn": Way(prepare(counting))}
+    taken = measure(both, seconds)
+    share = taken["without"].best / taken["unicorn"].best
+    target = Target(f">= 0.6 of Unicorn without: {share:.2f}", share >= 0.6)
+    yield rates(
+        "computing", "branches, edges counted", "M rounds/s", _ROUNDS / 1e6, {"unicorn": taken["unicorn"]}, target
+    )

@@ -88,6 +88,45 @@ def test_a_host_that_forbids_executable_memory(monkeypatch: pytest.MonkeyPatch) 
     assert block_counter_unsafe.BlockCounter(1).callback == 0
 
 
+# Edges
+
+
+def edges(bench: Bench, code: str, **registers: int) -> bytes:
+    """The counts that are not zero, by place, after a run of some code."""
+    assert isinstance(bench.processor, UnicornProcessor)
+    counts = bench.processor.cover_edges()
+    assert counts is not None
+    counts[:] = bytes(len(counts))
+    assert isinstance(bench.run(code, **registers), SystemCall)
+    return bytes(counts)
+
+
+CHOICE = "4885ff 7402 90 90 0f05"  # test rdi, rdi; jz over; nop; nop; over: syscall
+
+
+def test_edges_tell_one_way_from_another_and_are_the_same_each_time(bench: Bench) -> None:
+    taken, passed = edges(bench, CHOICE, rdi=0), edges(bench, CHOICE, rdi=1)
+    assert taken != passed
+    assert taken == edges(bench, CHOICE, rdi=0)
+
+
+def test_edges_are_counted_and_never_fall_to_zero(bench: Bench) -> None:
+    loop = "48ffcf 75fb 0f05"  # again: dec rdi; jnz again; syscall
+    assert max(edges(bench, loop, rdi=200)) == 199
+    assert max(edges(bench, loop, rdi=257)) == 1, "256 times round: over, and on at 1"
+
+
+def test_a_budget_ends_where_edges_are_counted(bench: Bench) -> None:
+    assert isinstance(bench.processor, UnicornProcessor)
+    bench.processor.cover_edges()
+    assert bench.enter("48ffc0 ebfb") == BudgetSpent()
+
+
+def test_there_are_no_edges_where_unicorn_counts(plain_bench: Bench) -> None:
+    assert isinstance(plain_bench.processor, UnicornProcessor)
+    assert plain_bench.processor.cover_edges() is None
+
+
 # Failures of this program
 
 

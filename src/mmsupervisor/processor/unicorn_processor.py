@@ -140,6 +140,16 @@ class UnicornProcessor:
             if page_map.direct_access(piece.value) & page_map.EXECUTE:
                 self._engine.forget_code(piece.start, piece.size)
 
+    def cover_edges(self) -> memoryview | None:
+        """Count each step from one block of code to the next from now on, whatever is entered.
+
+        Returns:
+            The counts, :data:`mmsupervisor.processor.block_counter_unsafe.EDGES` bytes that the caller may clear: one
+            for each pair of blocks, as far as their addresses fall on different places. A byte that overflows goes on
+            at 1. None where the host allows no hook of machine code.
+        """
+        return self._engine.counter.cover_edges()
+
     def close(self) -> None:
         """Give up all resources. Closing twice is allowed."""
         if not self._closed:

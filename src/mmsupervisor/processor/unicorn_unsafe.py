@@ -85,7 +85,7 @@ class Engine:
         vector: Exception vector of the last :attr:`Stop.EXCEPTION`.
         denied_page: Page address of the last :attr:`Stop.DENIED`.
         denied_access: What was tried there.
-        reason: Text of the last :attr:`Stop.BROKEN`.
+        reason: Text of the last :attr:`Stop.BROKEN`; ``counter`` is what counts instructions, and edges if asked to.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Engine:
         self._bind_functions()
         self.registers: Any = (ctypes.c_uint64 * len(_GENERAL))()
         self._all = self._batch(range(len(_GENERAL)))
-        self._counter = BlockCounter(self._address_of("uc_emu_stop"))
+        self.counter = BlockCounter(self._address_of("uc_emu_stop"))
         self._prepare()
 
     # Set-up
@@ -219,10 +219,10 @@ class Engine:
         self._hook(uc.UC_HOOK_INTR, binding.HOOK_INTR_CFUNC, self._on_exception)
         self._hook(uc.UC_HOOK_EDGE_GENERATED, binding.HOOK_EDGE_GEN_CFUNC, self._on_new_block)
         self._trap_callback = binding.HOOK_CODE_CFUNC(self._guard(self._on_trap))
-        if self._counter.callback:
+        if self.counter.callback:
             # SYSCALL needs no look from here: Unicorn's own stop function serves as the callback.
             on_system_call = self._address_of("uc_emu_stop")
-            self._add_hook(uc.UC_HOOK_BLOCK, self._counter.callback, self._counter.address, 1, 0)
+            self._add_hook(uc.UC_HOOK_BLOCK, self.counter.callback, self.counter.address, 1, 0)
         else:
             # Unicorn's own count stops a run without a word: here the system call has to speak up.
             function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(self._guard(self._on_system_call))
@@ -338,12 +338,12 @@ class Engine:
         """
         while True:
             self._stop = None
-            status = self._start(self._handle, rip, 0, 0, self._counter.run_limit)
+            status = self._start(self._handle, rip, 0, 0, self.counter.run_limit)
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
-            if not self._counter.callback:
-                self._counter.charge_run(not status and self._stop is None and self._found is None)
+            if not self.counter.callback:
+                self.counter.charge_run(not status and self._stop is None and self._found is None)
             if self._found is None:
                 break
             rip = self._arm_traps()
@@ -351,7 +351,7 @@ class Engine:
             return self._stop
         if not status:
             # Nothing but SYSCALL and the budget ends a run without a word from a callback.
-            return _BUDGET if self._counter.left[0] < 0 else _SYSCALL
+            return _BUDGET if self.counter.left[0] < 0 else _SYSCALL
         if status == uc.UC_ERR_INSN_INVALID:
             return Stop.INVALID
         self.reason = f"Unicorn: {unicorn.UcError(status)}"
@@ -400,15 +400,15 @@ class Engine:
 
     def set_budget(self, instructions: int) -> None:
         """Bound what runs from now on; 0 is no bound."""
-        self._counter.set(instructions)
+        self.counter.set(instructions)
 
     def save_budget(self) -> tuple[int, int]:
         """Return what is left of the budget, for :meth:`restore_budget`."""
-        return self._counter.save()
+        return self.counter.save()
 
     def restore_budget(self, saved: tuple[int, int]) -> None:
         """Go on with what was left."""
-        self._counter.restore(saved)
+        self.counter.restore(saved)
 
     def save(self) -> Any:
         """Return the complete context."""
@@ -474,7 +474,7 @@ class Engine:
     @property
     def last_block(self) -> int | None:
         """Address of the block that ran last: a run of instructions up to a branch. None where that is not known."""
-        return self._counter.last_block
+        return self.counter.last_block
 
     def run_up_to(self, rip: int, end: int) -> Stop:
         """Execute from ``rip``, but not the instruction at ``end``; :attr:`Stop.REACHED` if that was next."""
