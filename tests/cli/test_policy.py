@@ -14,6 +14,7 @@ from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.cli.main import main
 from mmsupervisor.policy import shipped
 from mmsupervisor.policy.blob import assemble, write_blob
+from mmsupervisor.policy.defaults import default_policy
 from mmsupervisor.policy.model import IoEntry, PolicyRoot, RootType
 from tests.cli.running import mmsup
 from tests.policy import xml_samples as xml
@@ -159,12 +160,17 @@ def test_level_of_a_booted_platform() -> None:
     assert replaced["parts"]["MSR"] == 10
 
 
-def test_diff() -> None:
+def test_diff(tmp_path: Path) -> None:
     found = document("diff", "amd", "intel", "--no-more", code=ExitCode.NOT_MET)
     assert {one["first"] for one in found["only_b"]} >= {"0xC0010111"}
     assert {one["first"] for one in found["only_a"]} >= {"0x570"}
     assert (found["undecided"], found["a"]["name"]) == ([], "amd")
     assert document("diff", "amd", "default", "--no-more")["only_b"] == []
+    torn = tmp_path / "torn.bin"
+    blob = bytearray(write_blob(default_policy()))
+    blob[0x38:0x3A] = b"\xff\xff"  # the first list runs out of the blob: nobody can say that nothing is new
+    torn.write_bytes(blob)
+    assert document("diff", "default", torn, "--no-more", code=ExitCode.NOT_MET)["undecided"]
 
 
 def test_explain() -> None:

@@ -119,6 +119,9 @@ def test_memory_of_fetched_policies() -> None:
         ("read: memory 0x3000..0x3fff", True),
         ("write: memory 0x3000..0x3fff", True),
     ]
+    assert [str(one) for one in changes(a, fetched(MemEntry(0x1000, 0x2000, 7)), RootType.MEM)] == [
+        "execute: memory 0x1000..0x2fff"
+    ]
 
 
 def test_a_walk_that_leaves_the_policy_is_no_answer() -> None:

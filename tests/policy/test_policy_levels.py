@@ -210,6 +210,7 @@ def mat(kind: int, start: int, is_protected: bool = False, size: int = PAGE) -> 
         (BUFFER, replace(SOUND, ecam=None), (30, 30)),
         (MemEntry(IOMMU.start, PAGE, 3), SOUND, (10, 10)),
         (MemEntry(IOMMU.start, PAGE, 1), SOUND, (30, 30)),
+        (MemEntry(IOMMU.start, PAGE, 4), SOUND, (10, 10)),  # any bit but READ counts
         (MemEntry(IOMMU.start - PAGE, 3 * PAGE, 3), SOUND, (30, 10)),  # surprise 6: strictly inside
         (MemEntry(IOMMU.start - PAGE, 2 * PAGE, 3), SOUND, (10, 10)),
         (MemEntry(IOMMU.start - PAGE, PAGE, 3), SOUND, (30, 30)),
@@ -238,6 +239,25 @@ def test_txt_counts_on_intel_only() -> None:
     inside = replace(SOUND, txt=(Region(BUFFER.base_address, PAGE, "TXT heap"), Region(0, PAGE)))
     assert levels(one, Vendor.INTEL, inside) == (20, 20)
     assert levels(one, Vendor.INTEL, replace(SOUND, txt=(Region(BUFFER.base_address + PAGE, PAGE),))) == (30, 20)
+    low = assemble([*one.roots[:-1], PolicyRoot(RootType.MEM, ALLOW, (MemEntry(0, PAGE, 3),))])
+    assert levels(low, Vendor.INTEL, replace(SOUND, txt=(Region(0, PAGE, "TXT heap"),)))[0] == 30  # base 0 is none
+
+
+@pytest.mark.parametrize(
+    ("entry", "facts", "level"),
+    [
+        (MemEntry(IOMMU.start - PAGE, 3 * PAGE, 3), SOUND, 10),
+        (BUFFER, mat(CONVENTIONAL_MEMORY, BUFFER.base_address, True), 0),
+        (BUFFER, SOUND, 30),
+        (BUFFER, replace(SOUND, mat=None), None),
+    ],
+)
+def test_a_level_counts_by_both_verdicts(entry: MemEntry, facts: MemoryFacts, level: int | None) -> None:
+    report = judge(mapped(entry), Vendor.AMD, facts)
+    assert report.level == level
+    assert [report.reaches(one) for one in (0, 10, 20, 30)] == [
+        level is not None and level >= one for one in (0, 10, 20, 30)
+    ]
 
 
 def test_memory_that_is_not_there() -> None:
