@@ -10,10 +10,17 @@ from mmsupervisor.pi.depex import DepexSyntaxError
 from mmsupervisor.pi.guid import Guid, GuidSyntaxError
 from mmsupervisor.platform.sample import ready_depex
 from mmsupervisor.platform.single_driver import NoDriverError, describe_driver, encode_depex
+from tests.debuginfo.builds import pe_with_dwarf
 
 ECHO = prebuilt.image("Echo")
 MINE = ECHO[:0x40] + bytes([ECHO[0x40] ^ 1]) + ECHO[0x41:]
 SOME = Guid.parse("12345678-90AB-CDEF-1234-567890ABCDEF")
+
+
+def test_names_in_the_image_itself_are_taken() -> None:
+    known = describe_driver(pe_with_dwarf("Echo", 0), "e", "e")
+    assert known.symbols.offset_of("EchoHandler") is not None
+    assert known.symbols.lines.offsets
 
 
 def test_a_shipped_driver_is_recognised_by_its_bytes() -> None:

@@ -12,11 +12,11 @@ Source: DWARF 5 §2.17, §6.2, §6.4; Microsoft PE and COFF specification, "Sect
 from __future__ import annotations
 
 import posixpath
-import struct
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 
+from mmsupervisor.debuginfo.sections import section_names
 from mmsupervisor.debuginfo.symbols import FrameRule, FrameTable, LineTable, SourceLine, Symbols, make_symbols
 from mmsupervisor.pi.errors import FormatError, MissingLibraryError
 from mmsupervisor.pi.limits import Allowance
@@ -24,8 +24,6 @@ from mmsupervisor.pi.pe import PeImage, parse_pe
 from mmsupervisor.pi.reader import Reader
 
 _PE = b"MZ"
-_SYMBOL_SIZE = 18
-_COFF_SYMBOLS = struct.Struct("<II")
 _RETURN_ADDRESS = 16
 _REGISTERS = (
     *("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp"),
@@ -120,7 +118,7 @@ def _open_pe(image: PeImage) -> tuple[Any, int, dict[int, str]]:
 
     base = image.optional_header.image_base
     found = dict.fromkeys(_SECTIONS.values())
-    for section, name in zip(image.sections, _section_names(image), strict=True):
+    for section, name in zip(image.sections, section_names(image), strict=True):
         argument = _SECTIONS.get(name)
         if argument is not None:
             size = min(section.size_of_raw_data, section.virtual_size or section.size_of_raw_data)
@@ -131,18 +129,6 @@ def _open_pe(image: PeImage) -> tuple[Any, int, dict[int, str]]:
     if found["debug_info_sec"] is None:
         raise image.reader.error(0, "there is no DWARF in this image")
     return DWARFInfo(DwarfConfig(little_endian=True, default_address_size=8, machine_arch="x64"), **found), base, {}
-
-
-def _section_names(image: PeImage) -> Iterator[str]:
-    """Yield the names of sections; ``/123`` is an offset in the string table behind the COFF symbols."""
-    table, count = image.reader.unpack(_COFF_SYMBOLS, image.header_offset + 12, "COFF symbol table")
-    strings = table + count * _SYMBOL_SIZE
-    for section in image.sections:
-        if section.name.startswith("/") and section.name[1:].isdigit() and table:
-            tail = bytes(image.reader.data[strings + int(section.name[1:]) :][:64])
-            yield tail.partition(b"\0")[0].decode("ascii", "replace")
-        else:
-            yield section.name
 
 
 # --- names ------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mmsupervisor.debuginfo.maps import read_symbol_map
+from mmsupervisor.debuginfo.sections import section_names
 from mmsupervisor.debuginfo.symbols import Symbols
-from mmsupervisor.pi.errors import FormatError
+from mmsupervisor.pi.errors import FormatError, MissingLibraryError
 from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.pe import parse_pe
 from mmsupervisor.pi.reader import Reader
@@ -37,6 +38,17 @@ def read_symbols(data: bytes, file: str, *, image: bytes | None = None) -> Symbo
 
         return read_dwarf(data, file, Allowance(), text_offset=None if image is None else _text_offset(image))
     return read_symbol_map(data, file)
+
+
+def embedded_symbols(image: bytes, file: str) -> Symbols:
+    """Read the DWARF that a driver's own image carries; none where it carries none or it cannot be read."""
+    try:
+        parsed = parse_pe(Reader(image, file))
+        if not any(name == ".debug_info" for name in section_names(parsed)):
+            return Symbols()
+        return read_symbols(image, file)
+    except (FormatError, MissingLibraryError):
+        return Symbols()
 
 
 def _text_offset(image: bytes) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from mmsupervisor import prebuilt
 from mmsupervisor.abi.profile import NEWEST_RELEASE, Profile
 from mmsupervisor.core.modules import BROKER_GUID
+from mmsupervisor.debuginfo.read import embedded_symbols
 from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.ipl.interfaces import CoreImage
 from mmsupervisor.pi.container import Image, read_image
@@ -205,9 +206,10 @@ def _find_core(image: Image) -> tuple[CoreImage | None, str]:
 
 
 def shipped_symbols(image: Image) -> dict[Guid, Symbols]:
-    """Return the names in those of an image's drivers that are ours to the byte, by file GUID.
+    """Return what is known of an image's drivers, by file GUID.
 
-    The file GUID alone proves nothing: every broker has the same, whoever built it.
+    Those that are ours to the byte have shipped names; the file GUID alone proves nothing: every broker has the same,
+    whoever built it. Of others it is the DWARF that their images carry.
     """
     shipped = {prebuilt.driver(name).image_sha256: name for name in prebuilt.names()}
     found = {BROKER_GUID: symbols_of_shipped(BROKER_NAME)}  # ours is added where the image brings none
@@ -216,7 +218,9 @@ def shipped_symbols(image: Image) -> dict[Guid, Symbols]:
         section = file.first_section(SectionType.PE32, open_encapsulations=False) if isinstance(file, File) else None
         if section is not None:
             name = shipped.get(hashlib.sha256(section.data).hexdigest())
-            found[place.node.guid] = symbols_of_shipped(name) if name else Symbols()
+            found[place.node.guid] = (
+                symbols_of_shipped(name) if name else embedded_symbols(bytes(section.data), place.node.guid.label)
+            )
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from mmsupervisor import prebuilt
+from mmsupervisor.debuginfo.read import embedded_symbols
 from mmsupervisor.debuginfo.symbols import Symbols
 from mmsupervisor.pi.depex import encode, encode_after, encode_before, parse_expression
 from mmsupervisor.pi.errors import MmSupervisorError
@@ -73,7 +74,7 @@ def describe_driver(
         name: The name to be used.
         guid: The GUID to be used.
         depex: The dependency expression to be used, as text; also ``BEFORE`` or ``AFTER`` and a GUID.
-        symbols: The symbols to be used.
+        symbols: The symbols to be used; None takes those of a shipped driver, or the DWARF in the image.
 
     Raises:
         NoDriverError: the file is no image that the supervisor could load.
@@ -91,7 +92,7 @@ def describe_driver(
     default = shipped.depex if shipped else ready_depex()
     section = default if depex is None else encode_depex(depex)
     if symbols is None:
-        symbols = symbols_of_shipped(shipped.name) if shipped else Symbols()
+        symbols = symbols_of_shipped(shipped.name) if shipped else embedded_symbols(image, file)
     return SingleDriver(image, name, guid, section, symbols, shipped.name if shipped else None)
 
 
