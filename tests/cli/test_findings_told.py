@@ -38,7 +38,7 @@ def test_rule_and_code_are_named_by_file_and_line(words: tuple[str, ...], tmp_pa
     file, line = finding["written"].rsplit(":", 1)
     assert file == "mine.toml"
     assert (tmp_path / file).read_text("utf-8").splitlines()[int(line) - 1] == "[[root.rule]]"
-    assert line_of(finding["source"]).startswith("OFFENDER_CALL_CASES"), "the macro that makes all such calls"
+    assert line_of(finding["source"]).strip().startswith("OFFENDER_CALL_CASES"), "the macro that makes all such calls"
     assert line_of(finding["call_site"]["source"]).strip()
     assert [frame["symbol"].split("+")[0] for frame in finding["stack"]][:3] == [
         "AtPortDenied",
