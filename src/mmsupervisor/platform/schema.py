@@ -235,7 +235,8 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section(
         "flash",
-        "Parallel flash that ends at 4 GiB. Without a writable part or `code` there is none.",
+        "Parallel flash that ends at 4 GiB. Without a writable part or `code` there is none, except below an image of "
+        "OVMF's code: it gets the store beside it (`OVMF_VARS_4M.fd` for `OVMF_CODE_4M.fd`), else an empty one.",
         (
             Key(
                 "code", File(), "Its write-protected part", default_text="the booted image, if there is a writable part"
