@@ -230,6 +230,7 @@ class Arena:
             self.inspect(own_pages_may_change=changed)
         if changed:
             self._serve()
+            self.inspect(own_pages_may_change=True)
             self._restart()
             return
         supervisor.stop = None
