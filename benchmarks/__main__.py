@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import growth_figures, ring3_figures, supervisor_figures
 from benchmarks.drawing import draw
 from benchmarks.figures import WAYS, Figure
-from benchmarks.qiling import qiling
+from benchmarks.qiling_figures import qiling
 from mmsupervisor.processor.select import probe
 
 Section = Callable[[Sequence[str], float], Iterator[Figure]]

@@ -10,7 +10,7 @@ from benchmarks.figures import WAYS, Figure
 
 _WIDTH, _HEIGHT, _MARGIN = 420, 260, 50
 _FRAME = 'fill="none" stroke="#cccccc"'
-_COLOURS = dict(zip(WAYS, ("#888888", "#b07aa1", "#59a14f", "#4e79a7", "#e15759"), strict=True))
+_COLOURS = dict(zip(WAYS, ("#888888", "#b07aa1", "#59a14f", "#4e79a7", "#e15759", "#f28e2b"), strict=True))
 
 
 def _place(value: float, low: float, high: float, length: float) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.timing import Timing
 
-WAYS = ("in-process", "C", "bare", "unicorn", "native")
-"""Columns: the same code in this process; a loop in C; the native stub with nothing behind it; the two processors."""
+WAYS = ("in-process", "C", "bare", "unicorn", "native", "Qiling")
+"""Columns: the same code in this process; a loop in C; the native stub with nothing behind it; who runs drivers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def test_the_plot_is_a_drawing_of_what_grows() -> None:
 def test_a_missed_target_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     missed = times("section", "name", {"native": Timing(9, 9)}, Target("<= 7 us: 9.0", met=False))
     command._print([missed], markdown=True)
-    assert "| section | name |  |  |  |  | 9 | us | MISSED: <= 7 us: 9.0 |" in capsys.readouterr().out
+    assert "| section | name |  |  |  |  | 9 |  | us | MISSED: <= 7 us: 9.0 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("processor", ["unicorn", "native"])
