@@ -17,7 +17,7 @@ from mmsupervisor.devices.flash import (
 )
 from mmsupervisor.machine.memory import Access, Attribute, BusError, PhysicalMemory
 from mmsupervisor.processor.cpuid import amd_cpuid
-from mmsupervisor.processor.interface import Entry, MmioAccess, ProcessorOptions, SystemCall
+from mmsupervisor.processor.interface import BudgetSpent, Entry, MmioAccess, ProcessorOptions, SystemCall
 from mmsupervisor.processor.unicorn_processor import UnicornProcessor
 
 BASE = 0xFFC0_0000
@@ -272,3 +272,14 @@ def test_a_device_that_fails_within_the_processor_ends_the_run(
         pytest.raises(RuntimeError, match="a fault of the model"),
     ):
         processor.enter(Entry(code, code + 0x1_0FF8, (BASE,)))
+
+
+def test_a_loop_over_the_status_spends_the_budget(memory: PhysicalMemory, flash: CfiFlash) -> None:
+    """What the flash answers within the processor is charged as any instruction is."""
+    code = 0x10_0000
+    memory.add_ram(code, 0x2_0000, "ram")
+    memory.assign(code, 0x1000, Attribute.RO)
+    memory.write(code, bytes.fromhex("8a01 ebfc"))  # again: mov al, [rcx]; jmp again
+    store(flash, (0, 0x70))
+    with closing(UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36), budget=10_000))) as processor:
+        assert isinstance(processor.enter(Entry(code, code + 0x1_0FF8, (BASE,))), BudgetSpent)
