@@ -21,9 +21,11 @@ _GROUPS = (
     ("MM-13", "Time and the supervisor itself", "Fatal."),
     ("MM-2", "The design", "A driver, message or image that does not fit the design. The system lives on."),
     ("MM-3", "The reference", "What this run met of the reference's own bugs."),
+    ("MM-4", "Audits", "Mistakes that the supervisor lets pass, seen by the [audit of handlers](audits.md) only."),
 )
 _FATAL = "Fatal: a device writes telemetry, if somebody is registered for it, and resets."
 _LIVES_ON = "Not fatal: the system lives on."
+_AUDIT = "The supervisor lets it pass; the [audit of handlers](../audits.md) sees it."
 
 
 def findings_page() -> str:
@@ -62,7 +64,7 @@ def _lines(kind: FindingKind) -> Iterator[str]:
     yield ""
     yield MADE
     yield ""
-    yield f"{kind.meaning} {_FATAL if kind.number.startswith('MM-1') else _LIVES_ON}"
+    yield f"{kind.meaning} {_severity(kind)}"
     yield ""
     yield kind.text
     yield ""
@@ -83,6 +85,12 @@ def _lines(kind: FindingKind) -> Iterator[str]:
         yield ""
         yield from _code(command(kind))
     yield from _more(kind)
+
+
+def _severity(kind: FindingKind) -> str:
+    if kind.number.startswith("MM-1"):
+        return _FATAL
+    return _AUDIT if kind.number.startswith("MM-4") else _LIVES_ON
 
 
 def _code(text: str) -> Iterator[str]:

@@ -44,14 +44,15 @@ def planted(number: str) -> Iterator[Session]:
 
 
 def test_every_kind_is_planted() -> None:
-    assert PLANTED | set(ELSEWHERE) == set(FINDING_KINDS)
+    audited = {number for number in FINDING_KINDS if number.startswith("MM-4")}  # planted in tests/audit
+    assert PLANTED | set(ELSEWHERE) | audited == set(FINDING_KINDS)
 
 
 def test_every_number_that_a_run_knows_is_declared_and_every_declared_one_is_used() -> None:
     made = set()
     for path in SOURCE.rglob("*.py"):
         if path.parent.name != "abi":
-            made |= set(re.findall(r"\bMM-[123]\d{3}\b", path.read_text("utf-8")))
+            made |= set(re.findall(r"\bMM-[1234]\d{3}\b", path.read_text("utf-8")))
     assert made | {"MM-3001"} == set(FINDING_KINDS)
 
 
