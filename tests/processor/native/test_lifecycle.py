@@ -270,6 +270,24 @@ def test_memory_that_lies_too_high_is_refused() -> None:
     assert not [pid for pid in children() if b"mm-stub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+def test_memory_of_the_stub_is_bounded_by_the_machines(bench: Bench) -> None:
+    """Ring 3 writes all it may, and asks for more; all of it is the machine's own."""
+    pid = stub_of(bench).pid
+    ended = bench.run("f3aa 0f05", rdi=DATA, rcx=STACK_END - DATA, rax=0x55)  # rep stosb; syscall
+    assert isinstance(ended, SystemCall)
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    in_kib = {name: int(status[name].split()[0]) for name in ("VmSize", "RssAnon", "RssShmem", "VmLck", "VmSwap")}
+    machine = sum(bank.size for bank in bench.memory.banks if bank.backing is not None) // 1024
+    assert in_kib["RssShmem"] >= (STACK_END - DATA) // 1024
+    assert in_kib["VmSize"] <= machine + 1024
+    assert in_kib["RssAnon"] <= 64
+    for number in (9, 12, 25, 319):  # mmap, brk, mremap, memfd_create
+        call = bench.run("0f05", rax=number, rsi=1 << 30, rdx=7)
+        assert isinstance(call, SystemCall)
+        assert call.number == number
+    assert f"VmSize:{status['VmSize']}" in Path(f"/proc/{pid}/status").read_text()
+
+
 # Two at once, and code that moves to a stub with the timestamp trapped
 
 
