@@ -209,3 +209,10 @@ def test_random_bytes_never_raise_anything_else(data):
     classify(Reader(data, "x"))
     with pytest.raises(FormatError):
         parse(data)
+
+
+def test_a_section_outside_the_image_is_refused_at_its_header():
+    image = parse(driver(overrides={"size_of_image": 0x2800}))
+    with pytest.raises(FormatError, match=r"section '.reloc' ends at") as caught:
+        map_image(image)
+    assert caught.value.offset == image.section_table_offset + 2 * 40

@@ -28,7 +28,7 @@ from mmsupervisor.pi.volume import (
 from mmsupervisor.pi.volume.build import FileSpec, VolumeSpec, build_file, build_volume
 from mmsupervisor.pi.volume.build_section import build_crc32_section, build_section, build_volume_image_section
 from mmsupervisor.pi.volume.checksum import sum8, sum16
-from mmsupervisor.pi.volume.layout import DEFAULT_VOLUME_ATTRIBUTES, FFS1_GUID, PAD_GUID, data_alignment
+from mmsupervisor.pi.volume.layout import DEFAULT_VOLUME_ATTRIBUTES, FFS1_GUID, PAD_GUID, data_alignment, file_type_name
 from tests.pi.volume_samples import (
     CODE,
     DEPEX,
@@ -432,3 +432,11 @@ def test_checksum_of_words_is_the_plain_sum_without_an_odd_byte(size):
     data = bytes((i * 7 + i // 13) & 0xFF for i in range(size))
     words = (data[i] | data[i + 1] << 8 for i in range(0, size - 1, 2))
     assert sum16(data) == sum(words) & 0xFFFF
+
+
+def test_file_types_outside_the_list_are_named_by_their_range():
+    names = {0x00: "UNKNOWN", 0x10: "UNKNOWN", 0xBF: "UNKNOWN", 0xC0: "OEM", 0xDF: "OEM", 0xE0: "DEBUG", 0xEF: "DEBUG"}
+    names |= {0xF1: "FFS", 0xFF: "FFS"}
+    for number, word in names.items():
+        assert file_type_name(number) == f"{word}_{number:#04x}"
+    assert file_type_name(0xF0) == "PAD"

@@ -96,15 +96,9 @@ PAD_GUID = Guid(b"\xff" * 16)
 
 
 class VolumeAttribute(IntFlag):
-    """Volume attributes that matter for reading (PI 1.8 vol. 3 §3.2.1.1)."""
+    """The volume attribute that matters for reading (PI 1.8 vol. 3 §3.2.1.1)."""
 
-    READ_ENABLED = 0x2
-    WRITE_ENABLED = 0x10
-    LOCKED = 0x40
-    STICKY_WRITE = 0x200
-    MEMORY_MAPPED = 0x400
     ERASE_POLARITY = 0x800
-    WEAK_ALIGNMENT = 0x8000_0000
 
 
 VOLUME_ALIGNMENT_SHIFT = 16
