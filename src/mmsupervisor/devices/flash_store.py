@@ -65,7 +65,8 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be done.
     """
-    target = path.resolve(strict=True)
+    # Only a link has to be followed: the folders above may be closed to this user.
+    target = path.resolve(strict=True) if path.is_symlink() else path
     mode = target.stat().st_mode
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
     try:
