@@ -24,6 +24,7 @@ Examples:
   mmsup boot bios.fd --until launched --log | less
   mmsup boot bios.fd --trace boot.jsonl --json > boot.json
   mmsup boot bios.fd --page-audit pages.html
+  mmsup boot bios.fd --symbols Build/DEBUG_GCC5/X64     violations with source lines and callers
 
 \b
 Exit codes: 0 it booted; 10 a driver broke a rule that is fatal; 11 one returned an error; 12 one was
@@ -36,6 +37,12 @@ refused or never dispatched; 13 no handler took a message; 14 a budget was spent
 @click.argument("image", required=False, type=click.Path(path_type=Path))
 @SEND_OPTION
 @POLICY_OPTION
+@click.option(
+    "--symbols",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Names and source lines of drivers: NAME.debug, .pdb or .map in a folder, NAME a driver's name or GUID.",
+)
 @click.option("--log", "with_log", is_flag=True, help="Print every event, a line each, before the report.")
 @click.option(
     "--page-audit",
@@ -55,6 +62,7 @@ def command(
     image: Path | None,
     sends: tuple[tuple[Guid, MessageData], ...],
     policy: str | None,
+    symbols: Path | None,
     with_log: bool,
     page_audits: tuple[Path, ...],
     audit_handlers: bool,
@@ -79,7 +87,7 @@ def command(
         raise click.UsageError("--audit-handlers goes with the report as text only")
     check_formats(page_audits)
     messages = read_messages(sends)
-    booted = boot_image(image, options, read_policy(policy))
+    booted = boot_image(image, options, read_policy(policy), symbols=symbols)
     with booted.session as session:
         exchanges, audit = send_audited(session, messages) if audit_handlers else (send_all(session, messages), None)
         code = finish(

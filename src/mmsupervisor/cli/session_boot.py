@@ -8,9 +8,12 @@ from pathlib import Path
 from mmsupervisor.cli.console import progress
 from mmsupervisor.cli.session_input import SessionOptions, read_file
 from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.pi.container import read_image
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.limits import MIB
+from mmsupervisor.pi.reader import Reader
 from mmsupervisor.platform.sample import sample_volume
+from mmsupervisor.platform.symbol_folder import read_symbol_folder
 from mmsupervisor.policy.model import Policy
 from mmsupervisor.report.build import describe_input
 from mmsupervisor.report.model import InputReport
@@ -34,17 +37,30 @@ class Booted:
     policy_source: str
 
 
-def boot_image(path: Path | None, options: SessionOptions, policy: bytes | Policy | None = None) -> Booted:
+def boot_image(
+    path: Path | None,
+    options: SessionOptions,
+    policy: bytes | Policy | None = None,
+    *,
+    symbols: Path | None = None,
+) -> Booted:
     """Boot an image file, or the sample platform; with another policy than its own where one is given.
 
+    Args:
+        path: The image; None boots the sample platform.
+        options: How.
+        policy: The policy to be put in place of the image's, or None.
+        symbols: A folder with symbols of its drivers, or None.
+
     Raises:
-        MmSupervisorError: there is no firmware volume in it.
+        MmSupervisorError: there is no firmware volume in it; or symbols are damaged.
         InputError: it cannot be read.
         LimitError: it is beyond the limits for inputs.
     """
     name = SAMPLE_NAME if path is None else str(path)
     description = options.description()
     data = sample_volume(description.profile) if path is None else read_file(path)
+    known = None if symbols is None else read_symbol_folder(read_image(Reader(data, name)), symbols)
     with progress(f"booting {name}", is_long=len(data) > _LONG_INPUT):
         session = boot(
             data,
@@ -56,6 +72,7 @@ def boot_image(path: Path | None, options: SessionOptions, policy: bytes | Polic
             relax=options.relax,
             observe=options.observe,
             path=path,
+            symbols=known,
         )
     if not session.firmware.volumes:
         session.close()
