@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmsupervisor.cli.exit_codes import ExitCode
-from tests.cli.sessions import run
+from tests.cli.sessions import ECHO, ECHO_ME, run
 from tests.support.ovmf import Ovmf
 
 SECBOOT = "OVMF_CODE_4M.secboot.fd"
@@ -85,3 +85,27 @@ def test_an_unknown_relaxation_is_refused_with_the_known_ones() -> None:
     done = run("boot", "--relax", "everything")
     assert done.code == ExitCode.USAGE
     assert "traditional-entry" in done.err
+
+
+def test_the_store_that_was_used_is_reported(ovmf: Ovmf) -> None:
+    store = ovmf.path("OVMF_VARS_4M.ms.fd")
+    document = run("boot", ovmf.path(SECBOOT), "--vars", store, "--until", "launched", "--json").document
+    assert document["store"] == {
+        "name": str(store),
+        "size": store.stat().st_size,
+        "sha256": ovmf.sha256(store.name),
+        "sha256_after": ovmf.sha256(store.name),
+    }
+    assert run("boot", "--until", "launched", "--json").document["store"] is None
+
+
+def test_redacted_a_report_has_no_message_data(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    words = ("boot", "--send", ECHO, ECHO_ME.hex(), "--json", "--trace", trace)
+    (message,) = run(*words).document["messages"]
+    assert ECHO_ME.hex()[-12:] in message["sent"]
+    assert '"arguments":["0x' in trace.read_text("ascii")
+    (message,) = run(*words, "--redact").document["messages"]
+    assert (message["sent"], message["payload"], message["status"]) == ("", None, "EFI_SUCCESS")
+    assert '"arguments":["0x' not in trace.read_text("ascii")
+    assert run("boot", "--log", "--redact").code == ExitCode.USAGE

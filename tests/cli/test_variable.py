@@ -158,3 +158,20 @@ def test_wrong_stores_and_arguments_are_named(ovmf: Ovmf, tmp_path: Path) -> Non
     assert (kept.code, "--write-back needs --vars" in kept.err) == (ExitCode.USAGE, True)
     odd = variable(ovmf, "set", "Ours", OWN, "01", "--attributes", "NV,XX")
     assert (odd.code, "'XX' is no attribute" in odd.err) == (ExitCode.USAGE, True)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_write_back_that_fails_leaves_the_old_store(
+    ovmf: Ovmf, store: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Each step that can fail, and a kill at each, is tested with the flash's file itself."""
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = store.read_bytes()
+    monkeypatch.setattr(f"mmsupervisor.devices.flash_store.os.{call}", fail)
+    done = variable(ovmf, "set", "Ours", OWN, "01", "--vars", store, "--write-back")
+    assert (done.code, "No space left" in done.err) == (ExitCode.UNREADABLE, True)
+    assert store.read_bytes() == before
+    assert [path.name for path in store.parent.iterdir()] == [store.name]
