@@ -111,7 +111,7 @@ def _whole(variable: VariableReport) -> Iterator[RenderableType]:
     name = f" ({variable.guid.name})" if variable.guid.name else ""
     rows.add_row("vendor", f"{variable.guid}{name}")
     rows.add_row("attributes", " ".join(variable.attributes))
-    rows.add_row("size", f"{variable.size:,} bytes")
+    rows.add_row("size", _size(variable))
     if variable.data is None:
         rows.add_row("value", _REDACTED)
     for number, line in enumerate(variable.decoded or ()):
@@ -143,5 +143,8 @@ def _changes(changes: Sequence[ChangeReport]) -> RenderableType:
 
 
 def _side(variable: VariableReport) -> str:
-    size = f"{variable.size:,} byte{'' if variable.size == 1 else 's'}"
-    return f"{' '.join(variable.attributes)}, {size}: {_cut(plain(_short(variable)), _SHORT_TEXT)}"
+    return f"{' '.join(variable.attributes)}, {_size(variable)}: {_cut(plain(_short(variable)), _SHORT_TEXT)}"
+
+
+def _size(variable: VariableReport) -> str:
+    return f"{variable.size:,} byte{'' if variable.size == 1 else 's'}"
