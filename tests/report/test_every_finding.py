@@ -13,13 +13,14 @@ import pytest
 
 import mmsupervisor
 from mmsupervisor.abi.findings import FINDING_KINDS
+from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.core.relaxed_faults import Host, Ring3Hooks
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.report.build import build_report, describe_input
 from mmsupervisor.report.document import RUN_SCHEMA, document
 from mmsupervisor.session import Session
 from tests.report.planted import BOOTS, PLANTED, TOUCHES, sample_session, touched
-from tests.samples.support import boot_samples
+from tests.samples.support import boot_samples, offend
 
 SOURCE = Path(mmsupervisor.__file__).parent
 SCHEMA = json.loads((SOURCE.parents[1] / "docs/schemas/session.schema.json").read_text("utf-8"))
@@ -95,6 +96,32 @@ def test_memory_is_told_apart(number: str) -> None:
         assert session.stop is not None
         assert session.stop.kind.number == number
         assert TOUCHES[number].says in session.stop.detail
+
+
+@pytest.mark.parametrize(
+    ("case", "mend"),
+    [
+        ("WriteCode", "Code is never written to"),
+        ("WriteHob", "Copy what the HOB holds"),
+        ("WriteConstant", "take const"),
+    ],
+)
+def test_what_to_change_depends_on_what_was_written_to(case: str, mend: str) -> None:
+    with boot_samples("Offender") as session:
+        with pytest.raises(SystemStopError) as caught:
+            offend(session, case)
+        assert caught.value.finding.kind.number == "MM-1203"
+        assert mend in caught.value.finding.mend
+
+
+def test_a_page_outside_that_is_open_to_the_supervisor_only_says_so() -> None:
+    with boot_samples("Offender") as session:
+        assert session.core is not None
+        with pytest.raises(SystemStopError) as caught:
+            offend(session, "ReadAddress", session.core.supervisor.user.external)
+        assert caught.value.finding.kind.number == "MM-1202"
+        assert "open to the supervisor only" in caught.value.finding.detail
+        assert "copy of the message" in caught.value.finding.mend
 
 
 def test_a_service_that_nobody_can_serve() -> None:
