@@ -163,6 +163,10 @@ def odd_mmio(platform: Small) -> None:
     platform.resources[-1] = small.memory_resource(small.MMIO + 8, 0x1000, ResourceType.MEMORY_MAPPED_IO)
 
 
+def no_memory_around_mmram(platform: Small) -> None:
+    del platform.resources[1]
+
+
 CHANGES: dict[str, tuple[str, Change]] = {
     "no policy": ("boot-flow.md §4.3 step 6", no_policy),
     "user buffer in MMRAM": ("boot-flow.md §4 step 12", comm(user=small.MMRAM)),
@@ -170,6 +174,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "unblock HOB for nobody": ("unblock.md §3", and_extra(GuidHob(UNBLOCK_GUID, FOR_NOBODY))),
     "unblock HOB in MMRAM": ("unblock.md §3", and_extra(GuidHob(UNBLOCK_GUID, unblock_bytes(small.MMRAM, 1)))),
     "protected region of no type": ("isolation-policy.md §14", and_extra(hob_for(ProtectedRegion(2, FREE_RAM, 1)))),
+    "memory map that does not nest": ("memory.md §7", no_memory_around_mmram),
     "MMIO that is not aligned": ("memory.md surprise 9", odd_mmio),
 }  # fmt: skip
 

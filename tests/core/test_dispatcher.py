@@ -11,6 +11,8 @@ from mmsupervisor.core.events import DriverLoaded, DriverRefused
 from mmsupervisor.core.findings import SystemStopError, make_finding
 from mmsupervisor.machine.memory import Attribute
 from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.pe import image_pages, parse_pe
+from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import Status
 from tests.core import files
 from tests.core.files import FALSE, TRUE, after, before, core_volume, driver_file, needs, protocol, volume
@@ -215,6 +217,7 @@ def test_a_driver_before_the_broker_is_told(small: Small) -> None:
 # Load (§6.4)
 
 GOOD = pe_builder.driver()
+STRIPPED = 0x222F
 
 
 def code_at(*places: int) -> bytes:
@@ -233,6 +236,10 @@ REFUSED = {
         pe_builder.driver(alignment=0x800, relocations=b"", entry=0x800),
         Status.SECURITY_VIOLATION,
     ),
+    "no relocations, and loaded elsewhere": (
+        pe_builder.driver(characteristics=STRIPPED, image_base=0x7F00_0000),
+        Status.INVALID_PARAMETER,
+    ),
 }
 
 
@@ -249,7 +256,8 @@ def test_refused_images(small: Small, name: str) -> None:
     assert run.never() == [], "it counts as initialised and is never tried again"
     loaded = run.core.supervisor.modules.modules
     assert [module.name for module in loaded] == ["D1"]
-    assert run.core.supervisor.pages.free_pages >= free - 8
+    needed = image_pages(parse_pe(Reader(files.IMAGE, "D1")))
+    assert run.core.supervisor.pages.free_pages == free - needed, "the other's pages are free again"
 
 
 def test_image_pages_and_attributes(small: Small) -> None:

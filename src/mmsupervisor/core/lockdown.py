@@ -54,6 +54,7 @@ def _open_special(supervisor: Supervisor, inputs: CoreInputs) -> None:
     try:
         special = special_ranges(inputs.resources(), supervisor.mmram)
     except CoreError as error:
+        supervisor.failed_assert("memory.md §7", error.detail, subject="resource descriptor HOBs")
         finding = make_finding("MM-2009", error.detail, subject="resource descriptor HOBs", rule="memory.md §7")
         raise supervisor.die(finding, "cold") from error
     for region in special:
