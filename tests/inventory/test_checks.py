@@ -9,7 +9,7 @@ import pytest
 
 from mmsupervisor import prebuilt
 from mmsupervisor.inventory.checks import CHECKS
-from mmsupervisor.inventory.dependencies import DXE_ONLY
+from mmsupervisor.inventory.dependencies import DXE_ONLY, read_dependency
 from mmsupervisor.inventory.model import ImageReport, Role, Severity, Visibility
 from mmsupervisor.inventory.survey import survey
 from mmsupervisor.pi.depex import all_of, encode, encode_after, parse_expression
@@ -238,3 +238,12 @@ def test_checks_name_a_fact_sheet_that_is_there() -> None:
             sheet, _, section = source.partition(" §")
             text = (DOCUMENTS / "reference" / sheet).read_text(encoding="utf-8")
             assert f"# {section}" in text, check.id
+
+
+def test_an_expression_beyond_the_bounds_is_never_true() -> None:
+    dependency = read_dependency(memoryview(b"\x06" * 1_000_001), "image", 0)
+    (reason,) = dependency.never
+    assert reason == dependency.report.trouble == "holds more than 1000000 items"
+    assert not dependency.is_true_at_start
+    assert not dependency.may_precede_broker
+    assert dependency.stands_by is None

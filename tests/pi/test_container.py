@@ -128,6 +128,19 @@ def test_flash_dump_problems_are_said():
         assert image_of(bytes(data[:end])).kind is ContainerKind.FLASH_DUMP
 
 
+def test_a_region_of_zero_is_not_in_use_unless_it_is_the_descriptor():
+    data = flash_dump({0: (0, 0), 1: (0, 0), 2: (4, 4)})
+    image = image_of(bytes(data))
+    assert [region.number for region in image.descriptor.regions] == [0, 2]
+    assert "no BIOS region" in str(next(problems(image)))
+
+
+def test_regions_that_reach_too_far_are_pointed_to():
+    image = image_of(bytes(flash_dump({0: (0, 0), 1: (4, 7), 3: (6, 0xFF), 5: (7, 0xFF)})))
+    beyond = [(p.offset, p.rule.split(" region ")[0]) for p in problems(image) if "the dump at" in p.rule]
+    assert beyond == [(0x4C, "gigabit Ethernet"), (0x54, "device expansion")]
+
+
 # Capsules
 
 
@@ -196,6 +209,20 @@ def test_other_capsules_are_their_body():
         assert image.capsule.guid == guid
         assert not image.capsule.is_fmp
         assert [volume.offset for volume in image.capsule.image.volumes] == [0x50, 0x1050]
+
+
+def test_a_capsule_that_is_a_header_is_one():
+    for guid in (FMP_GUID, DEVICE):
+        assert image_of(capsule(b"", guid)).kind is ContainerKind.CAPSULE
+        assert image_of(capsule(b"", guid)[:-1]).kind is not ContainerKind.CAPSULE
+
+
+def test_a_payload_that_is_a_signature_is_signed():
+    nothing = struct.pack("<QIHH", 1, 8, 0x0200, 0x0EF1)
+    for content, is_signed in ((nothing, True), (nothing[:-1], False)):
+        (item,) = image_of(fmp(payload(content))).capsule.items
+        assert item.is_authenticated is is_signed
+        assert (item.image.kind is ContainerKind.EMPTY) is is_signed
 
 
 def test_capsules_in_capsules_and_their_bound():
