@@ -283,3 +283,17 @@ def test_a_loop_over_the_status_spends_the_budget(memory: PhysicalMemory, flash:
     store(flash, (0, 0x70))
     with closing(UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36), budget=10_000))) as processor:
         assert isinstance(processor.enter(Entry(code, code + 0x1_0FF8, (BASE,))), BudgetSpent)
+
+
+def test_code_in_flash_runs_as_soon_as_the_array_is_back(memory: PhysicalMemory, flash: CfiFlash) -> None:
+    code = 0x10_0000
+    memory.add_ram(code, 0x2_0000, "ram")
+    memory.assign(code, 0x1000, Attribute.RO)
+    memory.assign(BASE, SIZE, Attribute.NONE)
+    memory.write(BASE, bytes.fromhex("0f05"))  # syscall
+    memory.write(code, bytes.fromhex("8a01 c601ff ffe1"))  # mov al, [rcx]: status; mov byte [rcx], FFh; jmp rcx
+    store(flash, (0, 0x70))
+    with closing(UnicornProcessor(memory, ProcessorOptions(amd_cpuid(36)))) as processor:
+        ended = processor.enter(Entry(code, code + 0x1_0FF8, (BASE,)))
+    assert isinstance(ended, SystemCall)
+    assert (ended.rip, ended.number) == (BASE + 2, READY)

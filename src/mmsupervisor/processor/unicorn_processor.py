@@ -259,6 +259,9 @@ class UnicornProcessor:
     def _on_denied(self) -> Exit | None:
         page, access = self._engine.denied_page, self._engine.denied_access
         registers = self._read()
+        if self._changes:  # flash has changed its mode since the run began: what was denied may be right by now
+            self._apply_changes()
+            return None
         rip = registers.rip
         code = page_map.fetch(self.memory, rip)
         if access & Access.EXECUTE:
