@@ -14,6 +14,7 @@ from mmsupervisor.inventory.model import ImageReport, Role, Severity, Visibility
 from mmsupervisor.inventory.survey import survey
 from mmsupervisor.pi.depex import all_of, encode, encode_after, parse_expression
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.limits import Allowance, Limits
 from mmsupervisor.pi.volume import FileAttribute, FileType, SectionType
 from mmsupervisor.pi.volume.build import FileSpec
 from mmsupervisor.pi.volume.build_section import build_lzma_section, build_section, join_sections
@@ -240,10 +241,12 @@ def test_checks_name_a_fact_sheet_that_is_there() -> None:
             assert f"# {section}" in text, check.id
 
 
-def test_an_expression_beyond_the_bounds_is_never_true() -> None:
-    dependency = read_dependency(memoryview(b"\x06" * 1_000_001), "image", 0)
+def test_an_expression_beyond_the_bounds_is_never_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsupervisor.inventory.dependencies.Allowance", lambda: Allowance(Limits(items=9)))
+    assert read_dependency(memoryview(mm.TRUE), "image", 0).is_true_at_start
+    dependency = read_dependency(memoryview(b"\x06" * 10), "image", 0)
     (reason,) = dependency.never
-    assert reason == dependency.report.trouble == "holds more than 1000000 items"
+    assert reason == dependency.report.trouble == "holds more than 9 items"
     assert not dependency.is_true_at_start
     assert not dependency.may_precede_broker
     assert dependency.stands_by is None

@@ -94,24 +94,10 @@ def _gap_problems(reader: Reader, gaps: tuple[Gap, ...]) -> Iterator[Problem]:
 
 def _read_flash_dump(reader: Reader, allowance: Allowance, depth: int) -> Image:
     problems: list[Problem] = []
-    descriptor: FlashDescriptor | None = None
-    try:
-        descriptor, found = read_flash_descriptor(reader)
-        problems += found
-    except FormatError as error:
-        problems.append(Problem(ProblemKind.FLASH_DESCRIPTOR, error.file, error.offset, error.rule))
-    windows = [
-        reader.window(region.offset - reader.base, region.size, f"{region.name} region")
-        for region in (descriptor.regions if descriptor else ())
-        if region.is_bios
-    ]
-    if not windows:
-        rule = "flash descriptor has no BIOS region: the whole dump is searched for volumes"
-        problems.append(problem_at(ProblemKind.FLASH_DESCRIPTOR, reader, 0, rule))
-        windows = [reader]
+    descriptor = _read_descriptor(reader, problems)
     volumes: list[Volume] = []
     gaps: list[Gap] = []
-    for window in windows:
+    for window in _bios_windows(reader, descriptor, problems):
         in_window, more = find_volumes(window, allowance, depth)
         volumes += in_window
         problems += more
@@ -129,3 +115,27 @@ def _read_flash_dump(reader: Reader, allowance: Allowance, depth: int) -> Image:
         descriptor,
         problems=tuple(problems),
     )
+
+
+def _read_descriptor(reader: Reader, problems: list[Problem]) -> FlashDescriptor | None:
+    try:
+        descriptor, found = read_flash_descriptor(reader)
+    except FormatError as error:
+        problems.append(Problem(ProblemKind.FLASH_DESCRIPTOR, error.file, error.offset, error.rule))
+        return None
+    problems += found
+    return descriptor
+
+
+def _bios_windows(reader: Reader, descriptor: FlashDescriptor | None, problems: list[Problem]) -> list[Reader]:
+    """Where the host's firmware is in a dump; all of it where the descriptor does not say."""
+    windows = [
+        reader.window(region.offset - reader.base, region.size, f"{region.name} region")
+        for region in (descriptor.regions if descriptor else ())
+        if region.is_bios
+    ]
+    if windows:
+        return windows
+    rule = "flash descriptor has no BIOS region: the whole dump is searched for volumes"
+    problems.append(problem_at(ProblemKind.FLASH_DESCRIPTOR, reader, 0, rule))
+    return [reader]

@@ -180,19 +180,7 @@ def _read_volume(reader: Reader, start: int, header: _Header, allowance: Allowan
     if extended is not None:
         files_offset = extended.offset + extended.size
     files_offset = min(align_up(files_offset, FILE_ALIGNMENT), len(window))
-    free_offset = files_offset
-    files: tuple[File, ...] = ()
-    store: VariableStore | None = None
-    if header.file_system in _FILE_SYSTEMS:
-        polarity = bool(header.attributes & VolumeAttribute.ERASE_POLARITY)
-        system = FileSystem(header.file_system, polarity)
-        files, free_offset, more = walk_files(window, files_offset, system, allowance=allowance, depth=depth)
-        problems += more
-    elif header.file_system == NVRAM_GUID:
-        store = read_variable_store(window, header.header_length, problems)
-    elif first_other(window.data[files_offset:], window.data[-1]) is not None:
-        rule = f"file system {_file_system_name(header.file_system)} is not read: what this volume holds is not known"
-        problems.append(problem_at(ProblemKind.FILE_SYSTEM, window, 0x10, rule))
+    contents = _read_contents(header, window, files_offset, problems, allowance=allowance, depth=depth)
     return Volume(
         part=window.file,
         offset=window.base,
@@ -207,11 +195,35 @@ def _read_volume(reader: Reader, start: int, header: _Header, allowance: Allowan
         block_map=header.block_map,
         extended=extended,
         files_offset=files_offset,
-        free_offset=free_offset,
-        files=files,
-        variable_store=store,
+        free_offset=contents.free_offset,
+        files=contents.files,
+        variable_store=contents.variable_store,
         problems=tuple(problems),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    free_offset: int
+    files: tuple[File, ...] = ()
+    variable_store: VariableStore | None = None
+
+
+def _read_contents(
+    header: _Header, window: Reader, start: int, problems: list[Problem], *, allowance: Allowance, depth: int
+) -> _Contents:
+    """What the volume's file system has from ``start`` on, as far as it is one that is read."""
+    if header.file_system in _FILE_SYSTEMS:
+        system = FileSystem(header.file_system, bool(header.attributes & VolumeAttribute.ERASE_POLARITY))
+        files, free_offset, more = walk_files(window, start, system, allowance=allowance, depth=depth)
+        problems += more
+        return _Contents(free_offset, files)
+    if header.file_system == NVRAM_GUID:
+        return _Contents(start, variable_store=read_variable_store(window, header.header_length, problems))
+    if first_other(window.data[start:], window.data[-1]) is not None:
+        rule = f"file system {_file_system_name(header.file_system)} is not read: what this volume holds is not known"
+        problems.append(problem_at(ProblemKind.FILE_SYSTEM, window, 0x10, rule))
+    return _Contents(start)
 
 
 def _file_system_name(file_system: Guid) -> str:
