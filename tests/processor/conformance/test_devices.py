@@ -272,7 +272,7 @@ def test_a_loop_over_a_device_is_within_the_budget(make_bench: MakeBench) -> Non
         count += 1
         ended = bench.processor.resume()
     assert ended == BudgetSpent()
-    assert 100 < count <= 1000
+    assert 1 < count <= 1000  # where the budget is time, a busy computer spends it early
 
 
 def test_a_device_page_cannot_be_made_out_by_its_stack_fault(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -16,6 +17,9 @@ from tests.samples.stage import staged
 from tests.samples.test_offenders import CASES, arguments
 
 PROCESSORS = ("unicorn", "native")
+
+BUDGET = 50_000_000
+"""Where it is time, a busy computer spends it early: enough for that, and little for a loop without end."""
 
 Trace = tuple[str, list[str]]
 
@@ -35,6 +39,7 @@ def offended(monkeypatch: pytest.MonkeyPatch, case: Case, benign: int, processor
     """Send one case of the Offender and return what came of it."""
     with monkeypatch.context() as patched:
         patched.setattr(stages, "boot_driver", partial(stages.boot_driver, processor=processor))
+        patched.setattr(stages, "DESCRIPTION", replace(stages.DESCRIPTION, budget=BUDGET))
         with staged("Offender") as stage:
             try:
                 outcome = str(stage.send(Case=case.number, Benign=benign, Argument=arguments(stage, case)))

@@ -114,6 +114,7 @@ class StubMemory:
         self._changes = memory.subscribe()
         self._stub: Stub | None = None
         self._banks: list[Bank] = []
+        self._seen: tuple[Bank, ...] = ()
         self._rights = IntervalMap(STUB, _UNKNOWN)
         self._executable: dict[int, int | None] = {}
         self._copies = _Copies()
@@ -125,6 +126,7 @@ class StubMemory:
         """Map everything into a fresh stub; code is surveyed anew when it is reached."""
         self._stub = stub
         self._banks.clear()
+        self._seen = ()
         self._rights = IntervalMap(STUB, _UNKNOWN)
         self._blocks_given = 0
         for number in self._executable.values():
@@ -162,8 +164,12 @@ class StubMemory:
         orders.execute()
 
     def _map_new_banks(self) -> None:
+        banks = self._memory.banks
+        if banks == self._seen:
+            return
+        self._seen = banks
         orders = self._orders()
-        for bank in self._memory.banks:
+        for bank in banks:
             if bank in self._banks or bank.backing is None or bank.backing.descriptor is None:
                 continue
             if bank.end > STUB:
@@ -178,6 +184,8 @@ class StubMemory:
     def _protect(self, start: int, end: int, orders: _Orders) -> None:
         """Give pages the rights of the page map, except execution; those that have them already cost nothing."""
         for bank in self._banks:
+            if bank.end <= start or end <= bank.base:
+                continue
             first, last = max(start, bank.base, self._lowest), min(end, bank.end)
             for run_start, run_end, access in _runs(self._memory.pages.slice(first, last)):
                 if any(piece.value != access for piece in self._rights.slice(run_start, run_end)):
