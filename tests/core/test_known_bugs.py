@@ -25,6 +25,9 @@ from mmsupervisor.policy.model import AccessAttr, PolicyRoot, RootType
 from mmsupervisor.session import Session, boot
 from tests.core.small import (
     DISPATCH,
+    FREE_RAM,
+    MMRAM,
+    MMRAM_END,
     SOMEBODY,
     fatal_call,
     mailbox,
@@ -36,6 +39,7 @@ from tests.core.small import (
     send_user,
     set_save_state,
     system_call,
+    unblock,
     user_page,
 )
 
@@ -221,3 +225,14 @@ def test_a_status_page_that_is_not_cleared_is_noticed(monkeypatch: pytest.Monkey
         monkeypatch.setattr(PhysicalMemory, "fill", lambda *_: None)
         session.advance(Phase.READY_TO_BOOT)
         assert session.findings or session.stop or session.launch_failure
+
+
+# tianocore/edk2 #10018: a library that never learned where MMRAM is calls every buffer in it one from outside.
+
+
+@pytest.mark.parametrize("length", [1, 16, PAGE_SIZE, 2 * PAGE_SIZE])
+def test_no_buffer_that_touches_mmram_is_one_from_outside(supervisor: Supervisor, length: int) -> None:
+    for address in (MMRAM - length + 1, MMRAM, MMRAM + PAGE_SIZE, MMRAM_END - length, MMRAM_END - 1):
+        assert system_call(supervisor, C.SMM_MM_UNBLOCKED, address, length) == 0, hex(address)
+    unblock(supervisor, FREE_RAM, 2)
+    assert system_call(supervisor, C.SMM_MM_UNBLOCKED, FREE_RAM, length) == 1
