@@ -105,3 +105,6 @@ def test_ready_to_lock_may_be_there_before_dxe_begins() -> None:
         told = [message for message in new_messages(boot, done) if message[1] == LOCK_GUID.label]
         assert sorted(told) == [(SUPERVISOR, LOCK_GUID.label), (USER, LOCK_GUID.label)]
         assert boot.supervisor.lifecycle.ready_to_lock
+        done = len(boot.mmis)
+        boot.advance(Phase.READY_TO_BOOT)
+        assert new_messages(boot, done) == labels(TOLD[Phase.READY_TO_BOOT]), "nothing that the lock closes"

@@ -53,9 +53,7 @@ class UserMilestones:
             self._lock()
 
     def _lock(self) -> None:
-        """Tell ready to lock, once; ReadyToBoot makes up for a ready to lock that never came."""
-        if self.locked:
-            return
+        """Tell ready to lock, and close what leads here; ReadyToBoot makes up for one that never came."""
         self._close()
         self.tell(LOCK_GUID, "relay: ready to lock")
         self.locked = True
