@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.cli.running import environment
 from tests.support.observed import CODE, VARIABLES
@@ -68,15 +72,20 @@ def run_in(ovmf: Ovmf, folder: Path, *, late: int, user: int, **variables: str) 
     return [printed, (folder / "boot.jsonl").read_bytes(), (folder / "vars.fd").read_bytes()]
 
 
-def test_elsewhere_by_another_decades_later(ovmf: Ovmf, tmp_path: Path) -> None:
-    for one in (tmp_path, *tmp_path.parents):
-        if "pytest-of-" in str(one):
-            one.chmod(0o755)
-    here = run_in(ovmf, tmp_path / "a", late=0, user=-1, PYTHONHASHSEED="0", TZ="UTC")
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; each start of pytest closes its own folders to others."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_elsewhere_by_another_decades_later(ovmf: Ovmf, open_folder: Path) -> None:
+    here = run_in(ovmf, open_folder / "a", late=0, user=-1, PYTHONHASHSEED="0", TZ="UTC")
     another = NOBODY if os.getuid() == 0 else -1  # only root can become somebody else
     there = run_in(
         ovmf,
-        tmp_path / "somewhere",
+        open_folder / "somewhere",
         late=10**9,
         user=-1 if another < 0 else another,
         PYTHONHASHSEED="4711",
