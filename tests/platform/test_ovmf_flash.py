@@ -12,6 +12,7 @@ from virt.firmware.varstore import edk2
 from mmsupervisor.clients.variables import Variables
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.platform.description import DeviceFacts, PlatformDescription
+from mmsupervisor.processor.select import probe_one
 from mmsupervisor.session import Session, boot
 from tests.support.observed import CODE, VARIABLES, settled_store
 from tests.support.ovmf import Ovmf
@@ -71,3 +72,22 @@ def test_a_variable_goes_through_ring_3_into_the_file(ovmf: Ovmf, store: Path) -
     assert read_by_another(store) == {**oracle, ("FromRing3", OWNER): b"written by VariableSmm"}
     with booted(ovmf, store) as (_, variables):
         assert variables.get("FromRing3", Guid.parse(OWNER)).data == b"written by VariableSmm"
+
+
+def test_both_processors_leave_the_same_flash_and_trace(ovmf: Ovmf, store: Path) -> None:
+    """One lets the flash answer within, the other leaves ring 3 for each touch."""
+    native = probe_one("native")
+    if not native.is_available:
+        assert native.reason, "where it is not to be had, it says why"
+        return
+    found = []
+    for processor in ("unicorn", "native"):
+        description = PlatformDescription(devices=DeviceFacts(flash_variables=store))
+        with boot(ovmf.path(CODE), description=description, observe=True, processor=processor) as session:
+            for number in range(3):
+                session.variables.set("FromRing3", OWNER, bytes([number]) * 50)
+            flash = session.devices.variables
+            assert flash is not None
+            found.append((session.processor, list(session.log.canonical_lines()), flash.content, flash.state()))
+    assert [item[0] for item in found] == ["unicorn", "native"]
+    assert found[0][1:] == found[1][1:]
