@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mmsupervisor import prebuilt
 from mmsupervisor.machine.memory import PAGE_SIZE, PhysicalMemory
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.processor.cpuid import amd_cpuid
@@ -180,6 +181,24 @@ def test_ctrl_c_ends_the_stub_and_a_new_one_can_be_used() -> None:
     assert ends(stub)
 
 
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+def test_the_command_leaves_no_stub(tmp_path: Path, by: signal.Signals) -> None:
+    (tmp_path / "loop.efi").write_bytes(prebuilt.image("LoopsForever"))
+    words = ["run", str(tmp_path / "loop.efi"), "--processor", "native", "--budget", str(1 << 40)]
+    process = subprocess.Popen([sys.executable, "-m", "mmsupervisor", *words], stdout=subprocess.PIPE)
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 20
+    while not (found := listed.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)  # into the loop
+    found = listed.read_text().split()
+    process.send_signal(by)
+    process.communicate(timeout=20)
+    assert process.returncode == (130 if by is signal.SIGINT else -by)
+    assert len(found) == 1
+    assert ends(int(found[0]))
+
+
 def test_ctrl_c_at_the_terminal_does_not_reach_the_stub(bench: Bench) -> None:
     assert os.getpgid(stub_of(bench).pid) != os.getpgid(0)
 
@@ -262,12 +281,13 @@ def test_a_stub_that_was_stopped_and_continued_goes_on(bench: Bench) -> None:
 
 
 def test_memory_that_lies_too_high_is_refused() -> None:
+    before = children()
     memory = PhysicalMemory(48)
     memory.add_ram(STUB, PAGE_SIZE, "high")
     with pytest.raises(MmSupervisorError, match="too high"):
         NativeProcessor(memory, ProcessorOptions({}))
     memory.close()
-    assert not [pid for pid in children() if b"mm-stub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert children() == before
 
 
 def test_memory_of_the_stub_is_bounded_by_the_machines(bench: Bench) -> None:
