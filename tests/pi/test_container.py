@@ -135,6 +135,12 @@ def test_a_region_of_zero_is_not_in_use_unless_it_is_the_descriptor():
     assert "no BIOS region" in str(next(problems(image)))
 
 
+def test_regions_without_a_name_have_their_number():
+    image = image_of(bytes(flash_dump({0: (0, 0), 12: (4, 4), 13: (5, 5), 15: (6, 6)})))
+    names = [region.name for region in image.descriptor.regions]
+    assert names == ["descriptor", "10 gigabit Ethernet B", "region 13", "region 15"]
+
+
 def test_regions_that_reach_too_far_are_pointed_to():
     image = image_of(bytes(flash_dump({0: (0, 0), 1: (4, 7), 3: (6, 0xFF), 5: (7, 0xFF)})))
     beyond = [(p.offset, p.rule.split(" region ")[0]) for p in problems(image) if "the dump at" in p.rule]
