@@ -141,6 +141,9 @@ def test_strict_says_by_number_why_nothing_runs(ovmf: Ovmf, store: Path) -> None
     assert done.code == ExitCode.LAUNCH_FAILED
     assert "MM-2011" in done.out
     assert "Convert it to MM_STANDALONE" in done.out
+    compared = variable(ovmf, "diff", store, "--vars", store, "--strict", "--json")
+    assert compared.code == ExitCode.LAUNCH_FAILED
+    assert compared.document["failure"] == f"{store}: the system came to an end: launch failed"
 
 
 def test_an_image_without_a_variable_driver(tmp_path: Path) -> None:

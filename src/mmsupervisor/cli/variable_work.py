@@ -119,14 +119,13 @@ def compare(image: Path, options: SessionOptions, other: Path) -> ExitCode:
     """Compare two stores by what the driver reads from them; raises as :func:`work` does."""
     action = Action("diff", lambda variables: variables.all())
     second = boot_image(image, replace(options, variables=other))
-    with second.session:
+    with second.session as session:
         theirs = _ask(second, action)
-        their_report = _whole(second, options)
-    if theirs.code is not ExitCode.OK:
-        with second.session as session:
-            report = report_variables(session, their_report, "diff", failure=f"{other}: {theirs.failure}")
-        _present(report, their_report, as_json=options.as_json)
-        return theirs.code
+        if theirs.code is not ExitCode.OK:
+            whole = _whole(second, options)
+            report = report_variables(session, whole, "diff", failure=f"{other}: {theirs.failure}")
+            _present(report, whole, as_json=options.as_json)
+            return theirs.code
     first = boot_image(image, options)
     with first.session as session:
         ours = _ask(first, action)
