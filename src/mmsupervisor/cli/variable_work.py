@@ -24,6 +24,7 @@ from mmsupervisor.pi.status import Status
 from mmsupervisor.report.build import build_report
 from mmsupervisor.report.document import document
 from mmsupervisor.report.model import Outcome, SessionReport
+from mmsupervisor.report.redaction import without_message_data
 from mmsupervisor.report.variables import (
     VARIABLES_SCHEMA,
     VariablesReport,
@@ -154,7 +155,8 @@ def _ask(booted: Booted, action: Action) -> _Asked:
 
 def _whole(booted: Booted, options: SessionOptions | None) -> SessionReport:
     until = Phase.READY_TO_BOOT if options is None else Phase(options.until)
-    return build_report(booted.session, booted.image, until=until, policy_source=booted.policy_source)
+    report = build_report(booted.session, booted.image, until=until, policy_source=booted.policy_source)
+    return without_message_data(report) if options is not None and options.redact else report
 
 
 def _write_value(path: Path, variables: tuple[Variable, ...]) -> None:
