@@ -229,6 +229,11 @@ def test_a_debug_build_stands_still_at_entry(debug: Small, name: str) -> None:
     assert_stands_still(caught.value, rule)
 
 
+def test_a_protected_region_that_is_merely_not_supported_is_no_assert(debug: Small) -> None:
+    debug.extra.append(hob_for(ProtectedRegion(1, FREE_RAM, 1)))
+    assert "MM-2007" in small.finding_numbers(debug.start().supervisor)
+
+
 @pytest.mark.parametrize("call", [bad_call, unknown_call])
 def test_a_fatal_call_is_an_assert_too(debug: Small, call: Act) -> None:
     """Its finding keeps its own number; what follows is no reset (telemetry.md §7)."""

@@ -16,6 +16,7 @@ from mmsupervisor.pi.message import CommBufferStatus
 from mmsupervisor.pi.status import Status
 from tests.core.small import (
     DISPATCH,
+    EXIT,
     HOLE,
     LOCK,
     OTHER,
@@ -381,6 +382,7 @@ def test_an_older_profile_keeps_the_channel_open() -> None:
     core.supervisor.lifecycle.runtime = True
     register_supervisor(core)
     assert send_supervisor(core, message(OTHER, b"x")).status == 0
+    assert send_supervisor(core, message(EXIT, b"x")).status == Status.NOT_FOUND, "and has no handler that closes it"
     core.supervisor.memory.close()
 
 
