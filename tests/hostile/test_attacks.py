@@ -181,7 +181,7 @@ def test_no_entry_attack_is_left_out() -> None:
         {"cpu": 1},
         {"call": CallNumber.SMM_QRY_HOB},
     ],
-    ids=str,
+    ids=lambda change: "no address" if change == {"address": None} else next(iter(change)),
 )
 def test_a_wrong_end_is_noticed(change: dict[str, Any]) -> None:
     attack = next(one for one in ATTACKS if one.name == "load a vector from supervisor pool")
