@@ -12,7 +12,12 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from mmsupervisor.pi.container.input_file import read_input_file
 from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.pi.limits import MIB
+
+LARGEST = 256 * MIB
+"""Bytes of the largest flash: firmware lies in the last 16 MiB below 4 GiB on most computers."""
 
 
 class FlashStoreError(MmSupervisorError):
@@ -31,10 +36,11 @@ class FlashStore:
         """Read the file.
 
         Raises:
-            OSError: it cannot be read.
+            InputError: it cannot be read.
+            LimitError: it is larger than any flash.
         """
         self.path = path
-        self.content = path.read_bytes()
+        self.content = read_input_file(path, LARGEST)
 
     def write_back(self, content: bytes) -> bool:
         """Replace the file's contents and return whether there was anything to write.

@@ -15,13 +15,14 @@ from mmsupervisor.devices.cmos import Cmos
 from mmsupervisor.devices.console import Console
 from mmsupervisor.devices.debug_port import DebugPort
 from mmsupervisor.devices.flash import SECTOR, CfiFlash
-from mmsupervisor.devices.flash_store import FlashStore
+from mmsupervisor.devices.flash_store import LARGEST, FlashStore
 from mmsupervisor.devices.pci import Ecam, PciBus, PciConfigurationPorts
 from mmsupervisor.devices.serial import SerialPort
 from mmsupervisor.devices.state import State, Stateful
 from mmsupervisor.devices.user_files import attach, load_device_file
 from mmsupervisor.machine.events import Event, Hex
 from mmsupervisor.machine.routing import PortDevice, RegisterMsrs
+from mmsupervisor.pi.container.input_file import read_input_file
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.memory_layout import GIB_4
@@ -163,7 +164,7 @@ class DeviceSet:
             variables, name = self._file.content, str(facts.flash_variables)
             _check_size(variables, facts.flash_variables)
         if facts.flash_code is not None:
-            code = facts.flash_code.read_bytes()
+            code = read_input_file(facts.flash_code, LARGEST)
             _check_size(code, facts.flash_code)
         else:
             code = image if variables else b""

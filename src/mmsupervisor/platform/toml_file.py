@@ -11,7 +11,9 @@ from textwrap import wrap
 from typing import Any
 
 from mmsupervisor.abi.profile import PROFILES
+from mmsupervisor.pi.container.input_file import read_input_file
 from mmsupervisor.pi.errors import SourceError
+from mmsupervisor.pi.limits import DEFAULT_LIMITS
 from mmsupervisor.pi.toml_source import TomlDocument, TomlPath, read_toml
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.kinds import RuleError
@@ -32,9 +34,9 @@ def load_platform(path: Path) -> PlatformDescription:
     Raises:
         SourceError: it is no TOML, or breaks a rule; the error names file, line and rule.
         LimitError: it is beyond the limits for inputs.
-        OSError: it cannot be read.
+        InputError: it cannot be read.
     """
-    return read_platform(path.read_bytes(), str(path), path.parent)
+    return read_platform(read_input_file(path, DEFAULT_LIMITS.input_bytes), str(path), path.parent)
 
 
 def read_platform(data: bytes, file: str, folder: Path) -> PlatformDescription:

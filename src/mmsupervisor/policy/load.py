@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from mmsupervisor.pi.container import InputError, read_image
+from mmsupervisor.pi.container import read_image
+from mmsupervisor.pi.container.input_file import read_input_file
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.limits import DEFAULT_LIMITS, Allowance
@@ -102,14 +103,10 @@ def read_input(path: str) -> bytes:
     """Read a file, within the bounds for inputs.
 
     Raises:
-        InputError: it cannot be read, or is too large.
+        InputError: it cannot be read.
+        LimitError: it is too large.
     """
-    try:
-        if Path(path).stat().st_size > DEFAULT_LIMITS.input_bytes:
-            raise InputError(f"{path}: larger than {DEFAULT_LIMITS.input_bytes} bytes")
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+    return read_input_file(Path(path), DEFAULT_LIMITS.input_bytes)
 
 
 def parse_policy(
