@@ -1,7 +1,8 @@
 """Bugs that such firmware has had, each by the thread that tells of it: what the sender or the driver gets here.
 
 Numbers are of the projects' public issue trackers. What audits find (a double fetch, an unvalidated pointer, an
-address left in a reply: tianocore/edk2 #9758) is in tests/audit.
+address left in a reply: tianocore/edk2 #9758) is in tests/audit. What FreePool makes of a buffer that is no pool's
+(tianocore/edk2 #10064: it was handed on to DXE) is a row of test_bad_pointers_broker.py, in every class of pointer.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from mmsupervisor.session import Session, boot
 from tests.core.small import (
     DISPATCH,
     FREE_RAM,
+    MMIO,
     MMRAM,
     MMRAM_END,
     SOMEBODY,
@@ -236,3 +238,27 @@ def test_no_buffer_that_touches_mmram_is_one_from_outside(supervisor: Supervisor
         assert system_call(supervisor, C.SMM_MM_UNBLOCKED, address, length) == 0, hex(address)
     unblock(supervisor, FREE_RAM, 2)
     assert system_call(supervisor, C.SMM_MM_UNBLOCKED, FREE_RAM, length) == 1
+
+
+# tianocore/edk2 #7015: a validator that stops the system instead of saying no.
+
+
+@pytest.mark.parametrize("address", [0, MMIO - 8, 1 << 47, 0xFFFF_7FFF_FFFF_F000, 2**64 - 8])
+@pytest.mark.parametrize("length", [0, 16, 2**64 - 1])
+def test_a_validator_answers_whatever_it_is_asked(core: Core, address: int, length: int) -> None:
+    supervisor = core.supervisor
+    assert system_call(supervisor, C.SMM_MM_UNBLOCKED, address, length) == 0
+    assert system_call(supervisor, C.SMM_MM_IS_COMM_BUFF, address, length) == Status.SECURITY_VIOLATION
+    assert send_user(core, message(SOMEBODY, b"")).status == Status.NOT_FOUND
+
+
+# microsoft/mu_feature_mm_supv #644: a read of the save state that failed was a success to the driver, of stale bytes.
+
+
+def test_a_cpu_that_did_not_trap_has_no_io_and_says_so(supervisor: Supervisor) -> None:
+    save_state(supervisor, Vendor.AMD, io=0)
+    status, left = read_register(supervisor, IO, IO_INFO)
+    assert status == Status.NOT_FOUND
+    assert left == bytes([GUARD]) * 64
+    save_state(supervisor, Vendor.AMD)
+    assert read_register(supervisor, IO, IO_INFO)[0] == 0
