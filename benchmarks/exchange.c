@@ -1,7 +1,8 @@
 /*
  * What an exchange by seccomp user notification costs without Python: a child makes a call again and again, its parent
- * answers. Prints the nanoseconds of the fastest batch, for a system call as a notification of its own, and for one
- * that is trapped, so that the return from the signal handler is the notification, as the native processor has it.
+ * answers. Prints the nanoseconds of the fastest batch, for a system call as a notification of its own; for one that is
+ * trapped, so that the return from the signal handler is the notification, as the native processor has it; and in the
+ * same way for HLT (#GP) and for a read where there is no page (#PF).
  */
 #define _GNU_SOURCE
 #include <linux/audit.h>
@@ -25,9 +26,12 @@
 #define CALL 0x6000
 #define BATCH 32
 
+enum what { NOTIFIED, TRAPPED, PROTECTION, PAGE };
+
 static void handler(int number) { (void)number; }
 
-static int install(int trapped, unsigned flags) {
+static int install(enum what what, unsigned flags) {
+  int trapped = what != NOTIFIED;
   /* Of two rules only the notified one differs: the call itself, or the return from its handler. */
   struct sock_filter code[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -42,12 +46,16 @@ static int install(int trapped, unsigned flags) {
   return (int)syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
 
-static void child(int trapped, int *shared) {
+static void child(enum what what, int *shared) {
   struct sigaction action = {.sa_handler = handler};
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   sigaction(SIGSYS, &action, NULL);
-  int listener = install(trapped, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+  sigaction(SIGSEGV, &action, NULL);
+  int listener = install(what, SECCOMP_FILTER_FLAG_NEW_LISTENER);
   *(volatile int *)shared = listener < 0 ? -2 : listener;
+  /* What faults is executed again each time the handler has returned. */
+  if (what == PROTECTION) __asm__ volatile("hlt");
+  if (what == PAGE) __asm__ volatile("movl 0x10000000, %%eax" ::: "eax");
   for (;;) syscall(CALL);
 }
 
@@ -57,11 +65,11 @@ static double now(void) {
   return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
-static double measure(int trapped, double seconds) {
+static double measure(enum what what, double seconds) {
   int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   *shared = -1;
   pid_t pid = fork();
-  if (pid == 0) child(trapped, shared);
+  if (pid == 0) child(what, shared);
   while (*(volatile int *)shared == -1) usleep(100);
   if (*shared < 0) return -1;
   int own = (int)syscall(__NR_pidfd_open, pid, 0);
@@ -76,7 +84,7 @@ static double measure(int trapped, double seconds) {
       memset(&request, 0, sizeof request);
       if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request)) return -1;
       struct seccomp_notif_resp reply = {.id = request.id};
-      if (trapped) reply.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+      if (what != NOTIFIED) reply.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
       if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply)) return -1;
     }
     double each = (now() - begin) / BATCH;
@@ -89,6 +97,6 @@ static double measure(int trapped, double seconds) {
 
 int main(int count, char **words) {
   double seconds = count > 1 ? atof(words[1]) : 0.2;
-  printf("%.0f %.0f\n", measure(0, seconds), measure(1, seconds));
+  for (enum what what = NOTIFIED; what <= PAGE; what++) printf("%.0f\n", measure(what, seconds));
   return 0;
 }
