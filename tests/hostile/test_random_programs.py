@@ -24,7 +24,7 @@ from tests.hostile.programs import KINDS
 from tests.hostile.random_programs import Arena, HostileError, run_programs
 
 COUNT, BATCH = 20_000, 5_000
-NATIVE_COUNT = 3_000
+NATIVE_COUNT = 20_000
 ROOT = Path(__file__).resolve().parents[2]
 ENDS = {
     "returned", "MM-1001", "MM-1002", "MM-1003", "MM-1004", "MM-1101", "MM-1102", "MM-1103", "MM-1104", "MM-1105",
