@@ -9,8 +9,9 @@ import pytest
 from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.pi.container import read_image_file
 from mmsupervisor.pi.volume import FileType, files
-from mmsupervisor.policy.blob import write_blob
+from mmsupervisor.policy.blob import assemble, write_blob
 from mmsupervisor.policy.defaults import default_policy
+from mmsupervisor.policy.model import AccessAttr, PolicyRoot, RootType
 from tests.cli.sessions import ECHO, ECHO_ME, OFFENDER, STATUS, offence, run, write_image
 from tests.support.ovmf import Ovmf
 
@@ -52,6 +53,18 @@ def test_another_policy(image: str, tmp_path: Path) -> None:
     (tmp_path / "policy.bin").write_bytes(changed)
     other = run("boot", image, "--policy", "policy.bin", "--json").document["policy"]
     assert other["sha256"] != own["sha256"]
+
+
+def test_a_message_under_another_policy(image: str, tmp_path: Path) -> None:
+    """The Offender reads the port that its message names by system call: allowed by the image's policy alone."""
+    nothing = assemble((PolicyRoot(RootType.IO, AccessAttr.ALLOW, ()),))
+    (tmp_path / "none.bin").write_bytes(write_blob(nothing))
+    message = (OFFENDER, offence("In", 0x80, benign=True))
+    assert run("send", image, *message).code == ExitCode.OK
+    denied = run("send", image, *message, "--policy", "none.bin", "--json")
+    assert denied.code == ExitCode.VIOLATION
+    assert denied.document["policy"]["source"] == "none.bin"
+    assert denied.document["findings"][0]["number"] == "MM-1001"
 
 
 def test_log_has_a_line_an_event(image: str) -> None:

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from mmsupervisor.cli.session_input import MessageData, SessionOptions, data_argument, guid_argument, session_options
+from mmsupervisor.cli.session_input import (
+    POLICY_OPTION,
+    MessageData,
+    SessionOptions,
+    data_argument,
+    guid_argument,
+    read_policy,
+    session_options,
+)
 from mmsupervisor.pi.guid import Guid
 
 _EXAMPLES = """\b
@@ -25,9 +33,19 @@ Exit codes: as of mmsup boot; 13 if no handler took the message.
 @click.argument("image", type=click.Path(path_type=Path))
 @click.argument("guid", type=guid_argument)
 @click.argument("data", required=False, type=data_argument)
+@POLICY_OPTION
 @session_options
 @click.pass_context
-def command(ctx: click.Context, /, *, image: Path, guid: Guid, data: MessageData | None, **values: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    image: Path,
+    guid: Guid,
+    data: MessageData | None,
+    policy: str | None,
+    **values: Any,
+) -> None:
     """Boot a firmware image and send one message on the user channel.
 
     DATA is hexadecimal digits (0x0100 or "01 00"), text:..., or @FILE; a message without data never reaches a
@@ -39,7 +57,7 @@ def command(ctx: click.Context, /, *, image: Path, guid: Guid, data: MessageData
 
     options = SessionOptions(**values)
     messages = read_messages([(guid, data or MessageData())])
-    booted = boot_image(image, options)
+    booted = boot_image(image, options, read_policy(policy))
     with booted.session as session:
         code = finish(
             session,
@@ -47,7 +65,7 @@ def command(ctx: click.Context, /, *, image: Path, guid: Guid, data: MessageData
             options,
             schema=SEND_SCHEMA,
             exchanges=send_all(session, messages),
-            policy_source=booted.policy_source,
+            policy_source=booted.policy_source if policy is None else policy,
             answers_only=True,
         )
     ctx.exit(code)
