@@ -46,11 +46,12 @@ class Worker:
 
     def close(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(PATIENCE)
-        finally:
-            self._process.kill()
+        with self._process:  # which closes its pipes: other tests count descriptors
+            self._process.stdin.close()
+            try:
+                self._process.wait(PATIENCE)
+            finally:
+                self._process.kill()
 
 
 @pytest.fixture(scope="session", autouse=True)

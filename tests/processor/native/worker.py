@@ -15,7 +15,7 @@ from typing import Any
 
 from mmsupervisor.machine.memory import PAGE_SIZE
 from mmsupervisor.processor.cpuid import amd_cpuid
-from mmsupervisor.processor.interface import Entry, ProcessorOptions, SystemCall
+from mmsupervisor.processor.interface import Died, Entry, Exit, ProcessorOptions, SystemCall
 from mmsupervisor.processor.native import filters, stub_image
 from mmsupervisor.processor.native.layout import CODE, CONTROL, CONTROL_SIZE, FRAMES, FRAMES_SIZE, VSYSCALL
 from mmsupervisor.processor.native.native_processor import NativeProcessor
@@ -92,6 +92,11 @@ def strange_descriptors(processor: NativeProcessor) -> list[str]:
     return sorted(target for target in targets if not target.startswith("/memfd:mm-code"))
 
 
+def _goes_on(order: dict[str, Any], ended: Exit) -> bool:
+    wanted = order.get("goes_on", False)
+    return (wanted == "always" and not isinstance(ended, Died)) or (wanted is True and isinstance(ended, SystemCall))
+
+
 def attack(order: dict[str, Any]) -> dict[str, Any]:
     """Carry out one attack on a fresh processor."""
     options = ProcessorOptions(amd_cpuid(39), budget=order.get("budget", 20_000_000))
@@ -102,25 +107,26 @@ def attack(order: dict[str, Any]) -> dict[str, Any]:
         for address, content in order.get("memory", {}).items():
             bench.memory.write(int(address), bytes.fromhex(content))
         at = order.get("at", GUEST_CODE)
-        if order.get("plain"):
-            ended = bench.enter(order["code"])
-        else:
-            ended = bench.run(order["code"], at=at, **order.get("registers", {}))
+        registers = order.get("registers", {})
+        if order.get("claims_place"):  # what the handler gives of its frame: ring 3 can guess it
+            assert processor._stub is not None
+            registers["rdx"] = FRAMES + processor._stub.frame_offset
+        ended = bench.enter(order["code"]) if order.get("plain") else bench.run(order["code"], at=at, **registers)
         exits = [repr(ended)]
         kinds = [type(ended).__name__]
         numbers = [getattr(ended, "number", getattr(ended, "vector", None))]
-        while isinstance(ended, SystemCall) and len(exits) < MOST_EXITS and order.get("goes_on"):
+        while len(exits) < MOST_EXITS and _goes_on(order, ended):
             ended = processor.resume(order.get("answer", 0))
             exits.append(repr(ended))
             kinds.append(type(ended).__name__)
             numbers.append(getattr(ended, "number", getattr(ended, "vector", None)))
-        registers = processor.registers()
+        rax = processor.registers().rax
         again = processor.enter(Entry(START, 0x1F_0000))
         return {
             "kinds": kinds,
             "numbers": numbers,
             "exits": exits,
-            "rax": registers.rax,
+            "rax": rax,
             "usable": isinstance(again, SystemCall),
             "mappings": strange_mappings(processor, bench),
             "descriptors": strange_descriptors(processor),
