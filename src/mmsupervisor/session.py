@@ -33,7 +33,9 @@ from mmsupervisor.ipl.steps import LaunchFailedError
 from mmsupervisor.machine.events import EventLog, Record
 from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.container import read_image
+from mmsupervisor.pi.container.input_file import read_input_file
 from mmsupervisor.pi.guid import Guid
+from mmsupervisor.pi.limits import DEFAULT_LIMITS
 from mmsupervisor.pi.memory_types import MemoryDescriptor, MemoryType
 from mmsupervisor.pi.message import HEADER_SIZE
 from mmsupervisor.pi.reader import Reader
@@ -361,7 +363,8 @@ def boot(
 
     Raises:
         FormatError: the image is malformed.
-        OSError: it cannot be read.
+        LimitError: it is larger than an input may be.
+        InputError: it cannot be read.
         UnknownRelaxationError: a name is no relaxation's.
     """
     names = [item.value if isinstance(item, Relaxation) else item for item in relax]
@@ -373,7 +376,7 @@ def boot(
         data, title = image, name or "image"
     else:
         path = Path(image)
-        data, title = path.read_bytes(), str(image)
+        data, title = read_input_file(path, DEFAULT_LIMITS.input_bytes), str(image)
     blob = write_blob(policy) if isinstance(policy, Policy) else policy
     tree = read_image(Reader(data, title))
     traditional = Relaxation.TRADITIONAL_ENTRY in relaxed
@@ -388,9 +391,13 @@ def boot(
         policy_watch=PolicyWatch(policy if isinstance(policy, Policy) else None, policy_witness),
     )
     session = Session(platform)
-    if prepare is not None:
-        prepare(session)
-    session.advance(until)
+    try:
+        if prepare is not None:
+            prepare(session)
+        session.advance(until)
+    except BaseException:  # the caller gets no session that he could close
+        session.close()
+        raise
     return session
 
 
