@@ -1,4 +1,4 @@
-"""The parts of the native processor by themselves: the stub's code and table, the filters, the survey, the budget."""
+"""The parts of the native processor by themselves: the stub's code and table, the filters, the survey."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from mmsupervisor.machine.memory import PAGE_SIZE, Attribute
 from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.interface import Died, Fault, ProcessorOptions, SystemCall
 from mmsupervisor.processor.native import filters, likely_code, stub_image
-from mmsupervisor.processor.native.budget import CROSSING, EXIT_COST, SHORTEST, Budget
 from mmsupervisor.processor.native.code_survey import CodeSurvey
 from mmsupervisor.processor.native.layout import (
     AUDIT_ARCH_I386,
@@ -249,44 +248,6 @@ def test_ring_3_reads_its_own_code_unchanged_but_for_what_was_replaced(bench: Be
     assert seen[:3] == bytes.fromhex("0f0590")
     assert seen[3] == 0xF4
     assert bench.memory.read(GUEST_CODE + 10, 2) == bytes.fromhex("0fa2")
-
-
-# The budget
-
-
-def test_exits_and_time_are_charged() -> None:
-    budget = Budget(10_000_000)
-    budget.start_clock(1000)
-    budget.look_at(1000 + CROSSING)
-    assert budget.save() == (10_000_000, 10_000_000)
-    budget.look_at(1000 + CROSSING + 4_000_000)
-    assert budget.save() == (10_000_000, 6_000_000)
-    budget.count_exit()
-    assert budget.save() == (10_000_000 - EXIT_COST, 6_000_000)
-    assert not budget.is_nearly_spent
-    budget.look_at(1000 + 20_000_000)
-    assert budget.is_spent
-    budget.renew()
-    assert not budget.is_spent
-
-
-def test_a_small_budget_has_its_exits_counted_and_some_time_all_the_same() -> None:
-    budget = Budget(10)
-    assert budget.save() == (10, SHORTEST)
-    assert budget.is_nearly_spent
-    for _ in range(5):
-        assert not budget.is_spent
-        budget.count_exit()
-    assert budget.is_spent
-
-
-def test_no_bound_is_never_spent() -> None:
-    budget = Budget(0)
-    budget.look_at(1 << 60)
-    for _ in range(1000):
-        budget.count_exit()
-    assert not budget.is_spent
-    assert not budget.is_nearly_spent
 
 
 # Hosts and threads

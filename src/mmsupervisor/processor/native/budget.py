@@ -1,10 +1,14 @@
 """The budget of an entry: exits are counted, and what runs between them is timed at a stated rate.
 
 Time is that of the stub on the host's processor, as the kernel measures it. It is not exact: a crossing takes some of
-it, and so do the host's own affairs. What is short is therefore not charged at all.
+it, and so do the host's own affairs. What is short is therefore not charged at all. Asking the kernel takes a
+tenth of a crossing, so this is done once in a while only; a clock that costs next to nothing says when.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic_ns
 
 EXIT_COST = 2
 """Instructions that each exit counts for."""
@@ -24,15 +28,22 @@ LONGEST = 100
 NEARLY_SPENT = 5_000_000
 """Nanoseconds: the scheduler may take that long to let the supervisor run again beside ring 3."""
 
+LOOK_AGAIN = 1_000_000
+"""Nanoseconds, of everybody's time, after which an exit has the processor time looked at."""
+
+OLD = 100_000
+"""Nanoseconds, of everybody's time, that may have gone since the last look when the clock begins for an entry."""
+
 
 class Budget:
     """What an entry may still use.
 
     Attributes:
         is_bounded: Whether there is a bound at all.
+        is_new: Whether time has still to be measured from the next run on (:meth:`begin`).
     """
 
-    __slots__ = ("_base", "_exits", "_instructions", "_nanoseconds", "_total", "is_bounded")
+    __slots__ = ("_base", "_exits", "_instructions", "_looked", "_nanoseconds", "_total", "is_bounded", "is_new")
 
     def __init__(self, instructions: int) -> None:
         """Begin with the whole; 0 is no bound."""
@@ -40,12 +51,12 @@ class Budget:
         self.is_bounded = instructions > 0
         self._exits = 0
         self._base = 0
+        self._looked = 0
         self.renew()
 
     def renew(self) -> None:
         """Begin anew."""
-        self._instructions = self._total
-        self._nanoseconds = max(self._total // RATE, SHORTEST)
+        self.restore((self._total, max(self._total // RATE, SHORTEST)))
 
     def save(self) -> tuple[int, int]:
         """Return what is left, for :meth:`restore`."""
@@ -54,23 +65,34 @@ class Budget:
     def restore(self, saved: tuple[int, int]) -> None:
         """Go on with what was left."""
         self._instructions, self._nanoseconds = saved
+        self.is_new = True
 
     def count_exit(self) -> None:
         """Count one exit."""
         self._instructions -= EXIT_COST
         self._exits += 1
 
+    def begin(self, cpu_time: Callable[[], int]) -> None:
+        """Measure from here on, given who tells the stub's processor time: what others used before is theirs."""
+        self.is_new = False
+        if self.is_bounded and monotonic_ns() - self._looked > OLD:
+            self.start_clock(cpu_time())
+
+    @property
+    def is_look_due(self) -> bool:
+        """Whether so long has gone since the last look that ring 3 may have used a time worth charging."""
+        return self.is_bounded and monotonic_ns() - self._looked > LOOK_AGAIN
+
     def start_clock(self, cpu_time: int) -> None:
         """Measure from here on, given the stub's processor time."""
         self._base = cpu_time
         self._exits = 0
+        self._looked = monotonic_ns()
 
     def look_at(self, cpu_time: int) -> None:
         """Charge the time since the last look but for what the crossings took, given the stub's processor time."""
-        used = cpu_time - self._base - (self._exits + 1) * CROSSING
-        if used > 0:
-            self._nanoseconds -= used
-            self.start_clock(cpu_time - CROSSING)  # the crossing under way has had its share
+        self._nanoseconds -= max(cpu_time - self._base - (self._exits + 1) * CROSSING, 0)
+        self.start_clock(cpu_time - CROSSING)  # the crossing under way has had its share
 
     @property
     def nanoseconds(self) -> int:

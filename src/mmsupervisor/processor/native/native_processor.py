@@ -211,8 +211,8 @@ class NativeProcessor:
             if self._stub_memory.has_changed:
                 self._stub_memory.apply()
             self._open_code(self._words[RIP])
-            if self._budget.is_nearly_spent:
-                self._budget.start_clock(stub.cpu_time())
+            if self._budget.is_new:
+                self._budget.begin(stub.cpu_time)
             while True:
                 if self._stub_memory.may_read_timestamp and not stub.traps_timestamps:
                     stub = self._start_again()
@@ -261,6 +261,8 @@ class NativeProcessor:
         if signal in _TIMERS:
             return self._on_timer(stub)
         self._budget.count_exit()
+        if self._budget.is_look_due:
+            self._budget.look_at(stub.cpu_time())
         if signal == _SIGSYS:
             return self._on_refused_call(rip)
         vector = words[VECTOR]

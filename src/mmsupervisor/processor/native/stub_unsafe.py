@@ -209,8 +209,15 @@ class Stub:
             signal.pidfd_send_signal(self._pidfd, signal.SIGVTALRM)
 
     def cpu_time(self) -> int:
-        """Return the processor time that the stub has used, in nanoseconds."""
-        return time.clock_gettime_ns(~self.pid << 3 | 2)  # how Linux names the clock of a process
+        """Return the processor time that the stub has used, in nanoseconds.
+
+        Raises:
+            StubDiedError: it is gone, and somebody else has reaped it.
+        """
+        try:
+            return time.clock_gettime_ns(~self.pid << 3 | 2)  # how Linux names the clock of a process
+        except OSError as failure:
+            raise StubDiedError(f"the stub is gone: {self._end()}") from failure
 
     # Orders
 
