@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from time import monotonic
 
-from mmsupervisor.processor.native.budget import Budget
+from mmsupervisor.processor.native.budget import LONGEST, Budget
 from mmsupervisor.processor.native.stub_unsafe import Stub, StubDiedError
 
-GRACE = 2_000
-"""Milliseconds that ring 3 may take to give the processor back when it is asked to."""
+GRACE = 2_000_000_000
+"""Nanoseconds of processor time that ring 3 may use before it gives the processor back when it is asked to.
+
+A busy computer lets it wait for longer than that, but a signal is the first thing that it meets when it runs again.
+"""
 
 MOST_IDLE = 30.0
 """Seconds that ring 3 may be silent without using the processor."""
@@ -31,23 +34,43 @@ def cross(stub: Stub, budget: Budget) -> bool:
     return True
 
 
-def _wait_longer(stub: Stub, budget: Budget) -> None:
-    """Wait until ring 3 reports; ask it to when its budget is spent, and kill it if it does not."""
-    used = stub.cpu_time()
-    idle_since = monotonic()
-    while budget.is_bounded:
-        cpu_time = stub.cpu_time()
-        if cpu_time != used:
-            used, idle_since = cpu_time, monotonic()
-        elif monotonic() - idle_since > MOST_IDLE:
+class _Watch:
+    """Looks at the processor time of ring 3, and gives it up when it does not move any more."""
+
+    def __init__(self, stub: Stub) -> None:
+        self._stub = stub
+        self._used = stub.cpu_time()
+        self._idle_since = monotonic()
+
+    def cpu_time(self) -> int:
+        """Return the processor time in nanoseconds; raises StubDiedError if ring 3 has been idle for too long."""
+        used = self._stub.cpu_time()
+        now = monotonic()
+        if used != self._used:
+            self._used, self._idle_since = used, now
+        elif now - self._idle_since > MOST_IDLE:
             raise StubDiedError("ring 3 is given no processor time (is the stub stopped?); it was killed")
-        budget.look_at(cpu_time)
+        return used
+
+
+def _wait_longer(stub: Stub, budget: Budget) -> None:
+    """Wait until ring 3 reports; ask it to when its budget is spent."""
+    watch = _Watch(stub)
+    while budget.is_bounded:
+        budget.look_at(watch.cpu_time())
         if budget.is_spent:
-            stub.ask_back()
-            if not stub.wait(GRACE):
-                raise StubDiedError("ring 3 does not give the processor back; it was killed")
+            _insist(stub, watch)
             return
         if stub.wait(budget.milliseconds):
             return
     while not stub.wait(budget.milliseconds):
         pass
+
+
+def _insist(stub: Stub, watch: _Watch) -> None:
+    """Have ring 3 report; StubDiedError, which ends the stub, if it runs on instead."""
+    asked_at = watch.cpu_time()
+    stub.ask_back()
+    while not stub.wait(LONGEST):
+        if watch.cpu_time() - asked_at > GRACE:
+            raise StubDiedError("ring 3 does not give the processor back; it was killed")

@@ -39,8 +39,8 @@ _MFD_EXEC = 0x10
 _WAIT_KILLABLE = (5, 19)
 """First kernel with notifications that only death takes back."""
 
-PATIENCE = 5_000
-"""Milliseconds that the stub may take to start, or to do orders."""
+PATIENCE = 30_000
+"""Milliseconds that the stub may take to start, or to do orders: one or two, but for what a busy computer adds."""
 
 
 class StubError(MmSupervisorError):
