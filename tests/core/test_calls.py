@@ -181,6 +181,7 @@ def test_msrs_refused(supervisor: Supervisor) -> None:
 def test_an_msr_that_does_not_exist_faults_in_ring_0(supervisor: Supervisor, call: int) -> None:
     finding = fatal_call(supervisor, call, 0x8C, 0)
     assert (finding.kind.number, finding.vector) == ("MM-1302", 13)
+    assert "[processor.msrs]" in finding.mend
 
 
 def test_instructions(supervisor: Supervisor) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.devices.console import ConsoleLine
 from mmsupervisor.devices.flash import READY
 from mmsupervisor.machine.memory import Access
@@ -22,7 +23,7 @@ from tests.samples.support import boot_samples, handler_of
 IO_MSR = struct.Struct("<QIIQQ")
 UNBLOCKED = struct.Struct("<QIIQQQQ")
 HEADER = 0x18
-READ_PORT, WRITE_PORT, READ_MSR = range(3)
+READ_PORT, WRITE_PORT, READ_MSR, WRITE_MSR = range(4)
 WIDTHS = {1: 0, 2: 1, 4: 2}
 FLASH = 0xFFC0_0000
 
@@ -47,6 +48,9 @@ class Machine:
 
     def msr(self, number: int) -> int:
         return self._ask("IoMsr", IO_MSR, 0, READ_MSR, 0, number, 0)[4]
+
+    def set_msr(self, number: int, value: int) -> None:
+        self._ask("IoMsr", IO_MSR, 0, WRITE_MSR, 0, number, value)
 
     def peek(self, address: int, length: int = 1) -> int:
         """Sum of the bytes."""
@@ -94,6 +98,29 @@ def test_ports_of_the_chipset() -> None:
             ResetRequested(0xCF9, 6)  # type: ignore[arg-type]
         ]
         assert it.msr(0x1A0) == 1
+
+
+def test_the_time_stamp_counter_is_the_clock_of_the_run() -> None:
+    with machine(PlatformDescription(msrs={0x10: 1 << 40})) as it:
+        first, second = it.msr(0x10), it.msr(0x10)
+        assert first > 1 << 40, "it begins where the platform says"
+        clock = it.session.core.supervisor.machine.clock if it.session.core else None
+        assert clock is not None
+        assert second < clock.read() < it.msr(0x10)
+        it.set_msr(0x10, (1 << 64) - 1)
+        assert it.msr(0x10) < 1 << 20, "64 bits"
+
+
+def test_there_are_as_many_mtrrs_as_are_announced() -> None:
+    with machine() as it:
+        capabilities = it.msr(0xFE)
+        pairs, fixed = capabilities & 0xFF, capabilities >> 8 & 1
+        for number in range(0x200, 0x200 + 2 * pairs):
+            it.msr(number)
+        for number in (0x250, 0x258, 0x259, *range(0x268, 0x270)) if fixed else ():
+            it.msr(number)
+        with pytest.raises(SystemStopError, match="MSR 0x210 is not modelled"):
+            it.msr(0x200 + 2 * pairs)
 
 
 def test_configuration_space_as_memory() -> None:

@@ -52,12 +52,12 @@ class Ring0FaultError(CoreError):
         rule: Where the fact sheets say so.
     """
 
-    def __init__(self, vector: int, detail: str, rule: str, address: int | None = None) -> None:
-        """Record the exception and its cause."""
+    def __init__(self, vector: int, detail: str, rule: str, address: int | None = None, *, mend: str = "") -> None:
+        """Record the exception, its cause and mend."""
         self.vector = vector
         self.address = address
         self.rule = rule
-        super().__init__(Status.ABORTED, detail)
+        super().__init__(Status.ABORTED, detail, mend=mend)
 
 
 class LaunchError(CoreError):

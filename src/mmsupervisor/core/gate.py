@@ -125,7 +125,15 @@ class SystemCallGate:
         if error.address:
             self._supervisor.reference_bug("syscall-abi.md §11.10", "ring 3 owns a page that ring 0 cannot use")
         place = self._supervisor.place
-        return make_finding("MM-1302", detail, place=place, rule=error.rule, vector=error.vector, address=error.address)
+        return make_finding(
+            "MM-1302",
+            detail,
+            place=place,
+            rule=error.rule,
+            mend=error.mend,
+            vector=error.vector,
+            address=error.address,
+        )
 
     def _end(self, finding: Finding) -> SystemStopError:
         """Die of a call that is refused: by an ASSERT in a DEBUG build, else by a breakpoint (telemetry.md §5.1, §7).

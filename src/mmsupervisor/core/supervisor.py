@@ -60,8 +60,12 @@ class EventClock:
 
     def read(self) -> int:
         """Return the time in ticks of the time-stamp counter."""
-        self._ticks += self._step
+        self._ticks = (self._ticks + self._step) & ((1 << 64) - 1)
         return self._ticks
+
+    def set(self, ticks: int) -> None:
+        """Go on from another time."""
+        self._ticks = ticks
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from mmsupervisor.core.supervisor import Machine
-from mmsupervisor.devices import acpi_pm, cmos, host_bridge, lpc_bridge, pci, serial
+from mmsupervisor.devices import acpi_pm, cmos, host_bridge, lpc_bridge, pci, serial, timestamp
 from mmsupervisor.devices.acpi_pm import AcpiPm
 from mmsupervisor.devices.apm import COMMAND_PORT, ApmRegisters
 from mmsupervisor.devices.cmos import Cmos
@@ -183,6 +183,9 @@ class DeviceSet:
         for number in registers.numbers:
             self._machine.msrs.claim(number, 1, registers)
         self.by_name["MSRs"] = registers
+        if timestamp.NUMBER in registers.numbers:
+            self._machine.clock.set(self._description.msrs[timestamp.NUMBER])
+            self._machine.msrs.claim(timestamp.NUMBER, 1, timestamp.TimestampMsr(self._machine.clock))
 
     def software_mmi(self, command: int) -> None:
         """Latch what hardware latches when software writes to the APM port."""

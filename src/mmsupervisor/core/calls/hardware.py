@@ -15,13 +15,21 @@ _PROTECTION_FAULT = 13
 _MSR_RULE = "syscall-abi.md §7.1: ring 0 executes the instruction itself"
 
 
+def _no_such_msr(error: UnknownMsrError) -> Ring0FaultError:
+    mend = (
+        f"Does the platform's processor have MSR {error.number:#x}? Then list it in the platform file, under "
+        "[processor.msrs]. If not, do not touch it, and let the policy deny it."
+    )
+    return Ring0FaultError(_PROTECTION_FAULT, f"{error}: ring 0 takes a #GP", _MSR_RULE, mend=mend)
+
+
 def _read_msr(supervisor: Supervisor, number: int, _a2: int, _a3: int) -> int:
     number &= _MASK32
     require_msr(supervisor, number, Attribute.READ)
     try:
         return supervisor.machine.msrs.read(number, supervisor.current_cpu)
     except UnknownMsrError as error:
-        raise Ring0FaultError(_PROTECTION_FAULT, f"{error}: ring 0 takes a #GP", _MSR_RULE) from error
+        raise _no_such_msr(error) from error
 
 
 def _write_msr(supervisor: Supervisor, number: int, value: int, _a3: int) -> int:
@@ -30,7 +38,7 @@ def _write_msr(supervisor: Supervisor, number: int, value: int, _a3: int) -> int
     try:
         supervisor.machine.msrs.write(number, supervisor.current_cpu, value)
     except UnknownMsrError as error:
-        raise Ring0FaultError(_PROTECTION_FAULT, f"{error}: ring 0 takes a #GP", _MSR_RULE) from error
+        raise _no_such_msr(error) from error
     return 0
 
 
