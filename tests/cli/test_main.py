@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import signal
@@ -106,33 +107,57 @@ def test_a_reader_that_goes_away_is_no_noise(ovmf: Ovmf) -> None:
     assert noise == b""
 
 
+@pytest.mark.parametrize(
+    ("closed", "words", "code", "shown"),
+    [
+        ((1,), ["info", "{text}"], 4, "mmsup: standard output: is closed\n"),
+        ((1,), ["info", "--json", "{text}"], 4, "mmsup: standard output: is closed\n"),
+        ((2,), ["info", "{text}"], 3, ""),
+        ((2,), ["info", "{text}.gone"], 4, ""),
+        ((2,), ["info"], 2, ""),
+        ((1, 2), ["info", "{text}"], 4, ""),
+    ],
+)
+def test_closed_streams_are_no_internal_error(
+    tmp_path: Path, closed: tuple[int, ...], words: list[str], code: int, shown: str
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("text")
+    close = "".join(f"os.close({descriptor}); " for descriptor in closed)
+    script = f"import os, sys; {close}os.execv(sys.argv[1], sys.argv[1:])"
+    command = arguments(*(word.format(text=text) for word in words))
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == code
+    assert done.stderr == shown
+    assert bool(done.stdout) == (1 not in closed and code == 3)
+
+
 def test_ctrl_c_is_130_without_a_traceback(tmp_path: Path) -> None:
-    # Opening a FIFO that nobody writes to waits until the signal comes.
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     process = subprocess.Popen(arguments("info", fifo), stderr=subprocess.PIPE, env=environment())
     assert process.stderr is not None
-    wait_until_it_sleeps(process.pid)
+    writer = open_for_its_reader(fifo, process)
     process.send_signal(signal.SIGINT)
     noise = process.stderr.read()
     process.stderr.close()
     assert process.wait(60) == 130
     assert noise == b"\n"
+    os.close(writer)
 
 
-def wait_until_it_sleeps(pid: int) -> None:
-    """Until the process waits for the FIFO: it spends no more processor time."""
-    last, since = "", time.monotonic()
-    deadline = since + 60
-    while time.monotonic() < deadline:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-        state, spent = fields[0], ".".join(fields[11:13])
-        if spent != last or state != "S":
-            last, since = spent, time.monotonic()
-        elif time.monotonic() - since > 1.0:
-            return
-        time.sleep(0.05)
-    pytest.fail("the command never waited")
+def open_for_its_reader(fifo: Path, process: subprocess.Popen[bytes]) -> int:
+    """Open a FIFO for writing, once the process has opened it for reading: from then on it waits for bytes."""
+    while process.poll() is None:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            time.sleep(0.02)
+    pytest.fail("the command ended before it opened its input")
 
 
 def in_terminal(*words: str | os.PathLike[str], **changes: str) -> str:

@@ -7,11 +7,13 @@ so that it does not depend on the machine.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -99,6 +101,26 @@ def plain(text: str) -> str:
 def say_error(text: str) -> None:
     """Print one line for an error to standard error, after the program's name."""
     sys.stderr.write(f"mmsup: {plain(text)}\n")
+
+
+def require_streams() -> None:
+    """Stand in for standard streams that the caller closed: without, Python has None there, and fails anywhere.
+
+    What is said on a closed standard error is lost. The null device also takes up the descriptor, which else would
+    go to the next file that is opened.
+
+    Raises:
+        OSError: standard output is closed, so that there is no place for a report.
+    """
+    if sys.stderr is None:
+        sys.stderr = _null_device()
+    if sys.stdout is None:
+        sys.stdout = _null_device()
+        raise OSError(errno.EBADF, "is closed", "standard output")
+
+
+def _null_device() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def tolerate_any_text() -> None:

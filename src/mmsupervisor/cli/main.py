@@ -13,7 +13,7 @@ from typing import NamedTuple
 import click
 
 from mmsupervisor import __version__
-from mmsupervisor.cli.console import tolerate_any_text
+from mmsupervisor.cli.console import require_streams, tolerate_any_text
 from mmsupervisor.cli.errors import guard
 
 _EXAMPLES = """\b
@@ -102,4 +102,5 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, "-V", "--version", prog_name="mmsup")
 def main() -> None:
     """Run, police and explain management-mode firmware on an ordinary computer."""
+    require_streams()
     tolerate_any_text()
