@@ -1,4 +1,4 @@
-"""What ring 3 sees of the processor: x87 and SSE state, CPUID, the timestamp."""
+"""What ring 3 sees of the processor: flags, x87 and SSE state, CPUID, the timestamp."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from dataclasses import replace
 import pytest
 
 from mmsupervisor.processor.cpuid import amd_cpuid, intel_cpuid
-from mmsupervisor.processor.interface import CpuIdLeaf, CpuIdTable, Entry, ProcessorOptions, SystemCall, TimestampRead
+from mmsupervisor.processor.interface import (
+    CpuIdLeaf,
+    CpuIdTable,
+    Entry,
+    Exit,
+    Fault,
+    ProcessorOptions,
+    SystemCall,
+    TimestampRead,
+)
 from tests.processor.conformance.conftest import MakeBench
-from tests.processor.conformance.machine import CODE, DATA, STACK_END, Bench
+from tests.processor.conformance.machine import CODE, DATA, STACK_END, WRITABLE_CODE, Bench
 
 FXSAVE = "480fae07"  # fxsave64 [rdi]
 
@@ -115,3 +124,47 @@ def test_announced_instructions_work(bench: Bench, make: Callable[[int], CpuIdTa
     assert announced == set(samples)
     for code in samples.values():
         assert isinstance(bench.run(code + "0f05", rdi=DATA), SystemCall)
+
+
+READ_FLAGS = "9c 5a 0f05"  # pushfq; pop rdx; syscall
+KEPT_BY_A_RETURN = 0x20_4000
+"""NT and ID: the flags that a return from a signal of Linux leaves as they are."""
+MANY_FLAGS = 0x24_4CD5
+
+
+def flags_read(ended: Exit) -> int:
+    assert isinstance(ended, SystemCall)
+    return ended.arguments[0] & ~0x200  # the host's interrupt flag, where code is not surveyed
+
+
+@pytest.mark.parametrize("at", [CODE, WRITABLE_CODE])
+def test_flags_at_entry_are_initial(bench: Bench, at: int) -> None:
+    assert isinstance(bench.enter(f"68{MANY_FLAGS.to_bytes(4, 'little').hex()} 9d 0f05"), SystemCall)
+    assert bench.registers.rflags == MANY_FLAGS | 2
+    assert flags_read(bench.enter(READ_FLAGS, at=at)) == 2
+
+
+@pytest.mark.parametrize("flags", [KEPT_BY_A_RETURN, 0x4000, 0x20_0000, MANY_FLAGS, 0])
+def test_flags_can_be_set(bench: Bench, flags: int) -> None:
+    for at in (CODE, WRITABLE_CODE):
+        assert flags_read(bench.run(READ_FLAGS, at=at, rflags=flags | 2)) == flags | 2
+        bench.processor.set_registers(replace(bench.registers, rip=at, rflags=flags ^ KEPT_BY_A_RETURN | 2))
+        assert flags_read(bench.processor.resume()) == flags ^ KEPT_BY_A_RETURN | 2
+
+
+def test_each_context_keeps_its_flags(bench: Bench) -> None:
+    bench.run("0f05" + READ_FLAGS, rflags=MANY_FLAGS | 2)
+    first = bench.processor.suspend()
+    bench.put("0f05" + READ_FLAGS, WRITABLE_CODE)
+    bench.go(WRITABLE_CODE)
+    second = bench.processor.suspend()
+    for context, flags in ((first, MANY_FLAGS | 2), (second, 2)):
+        bench.processor.restore(context)
+        assert flags_read(bench.processor.resume()) == flags
+
+
+def test_an_interrupt_return_in_a_nested_task_is_refused(bench: Bench) -> None:
+    # push ss; push rsp; push flags; push cs; push CODE; then push 0x4002; popfq; iretq
+    ended = bench.enter("6a53 54 6a02 6a5b 6800001000 6802400000 9d 48cf")
+    assert isinstance(ended, Fault)
+    assert (ended.vector, ended.error_code, ended.rip) == (13, 0, CODE + 18)

@@ -105,6 +105,11 @@ def test_the_handler_begins_where_it_is_said_to() -> None:
     assert (stub_image.HANDLER - CODE, "mov ecx, 0x2b") in texts
 
 
+def test_the_flags_are_taken_and_then_ring_3_stops() -> None:
+    at, stop = stub_image.FLAGS_ROUTINE - CODE, stub_image.FLAGS_TAKEN - CODE
+    assert (stub_image.CODE_BYTES[at:stop], stub_image.CODE_BYTES[stop:]) == (b"\x9d", b"\xf4")
+
+
 def test_the_executable_is_three_pages() -> None:
     image = stub_image.executable(trap_timestamps=True, wait_killable=True)
     assert image[:4] == b"\x7fELF"
@@ -263,6 +268,22 @@ def test_memory_that_the_host_cannot_map_is_reached_all_the_same(bench: Bench) -
     assert bench.memory.read_u64(0x100) == 0x2468
     call = bench.run("488b07 0f05", rdi=PAGE_SIZE)
     assert isinstance(call, SystemCall)
+
+
+def test_a_host_that_refuses_split_locks_is_not_asked_again_and_again(bench: Bench) -> None:
+    """Linux may be told to raise #AC for them, whatever the flags say: there is nothing to clear then."""
+    bench.run("f4")
+    processor = bench.processor
+    assert isinstance(processor, NativeProcessor)
+    ended = processor._on_exception(17, 0)
+    assert isinstance(ended, Fault)
+    assert ended.vector == 17
+
+
+def test_a_misaligned_access_clears_the_flag_that_forbids_it(bench: Bench) -> None:
+    call = bench.run("8b07 9c 5a 0f05", rdi=DATA + 1, rflags=0x4_0002)  # mov eax, [rdi]; pushfq; pop rdx; syscall
+    assert isinstance(call, SystemCall)
+    assert call.arguments[0] == 2
 
 
 def test_code_that_the_host_cannot_execute_is_nobodys_fault_but_its_own(bench: Bench) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from time import monotonic
 
 from mmsupervisor.processor.native.budget import LONGEST, Budget
-from mmsupervisor.processor.native.stub_unsafe import Stub, StubDiedError
+from mmsupervisor.processor.native.frame import Frame
+from mmsupervisor.processor.native.layout import RIP
+from mmsupervisor.processor.native.stub_image import FLAGS_ROUTINE, FLAGS_TAKEN
+from mmsupervisor.processor.native.stub_unsafe import PATIENCE, Stub, StubDiedError
 
 GRACE = 2_000_000_000
 """Nanoseconds of processor time that ring 3 may use before it gives the processor back when it is asked to.
@@ -74,3 +77,18 @@ def _insist(stub: Stub, watch: _Watch) -> None:
     while not stub.wait(LONGEST):
         if watch.cpu_time() - asked_at > GRACE:
             raise StubDiedError("ring 3 does not give the processor back; it was killed")
+
+
+def settle_flags(stub: Stub, frame: Frame) -> None:
+    """Give ring 3 those flags of the frame that its return from the signal would not.
+
+    Raises:
+        StubDiedError: ring 3 is gone, or does not come back from where it takes them.
+    """
+    while frame.lasting_flags_differ():
+        wanted = frame.save()
+        frame.detour(FLAGS_ROUTINE)
+        while frame.words[RIP] != FLAGS_TAKEN:  # a signal that was pending may come first
+            if not (stub.go(PATIENCE) or stub.wait(PATIENCE)):
+                raise StubDiedError("ring 3 does not take its flags; it was killed")
+        frame.restore(wanted)

@@ -12,6 +12,8 @@ from mmsupervisor.processor.native.layout import (
     FRAME_WORDS,
     FRAMES,
     R8,
+    RIP,
+    RSP,
     SEGMENTS,
     SIGNAL_MASK,
     USER_SEGMENTS,
@@ -36,7 +38,8 @@ INTERRUPT_FLAG, RESUME_FLAG = 0x200, 0x1_0000
 _HOST_FLAGS = INTERRUPT_FLAG | RESUME_FLAG
 """Set by the host; an MMI runs with interrupts off, and the resume flag is no state of the code's."""
 
-CODE_SEGMENT_MASK = 0xFFFF
+LASTING_FLAGS = 0x20_4000
+"""NT and ID: what the return from a signal leaves as it is, whatever the frame says."""
 
 
 class Frame:
@@ -44,10 +47,12 @@ class Frame:
 
     Attributes:
         words: The frame from its ``ucontext`` on, as 64-bit words; indexes are in ``layout``.
+        flags_left: The flags that the processor has, if the frame was replaced since the last report; else None.
     """
 
     def __init__(self, frames: memoryview, offset: int) -> None:
         """Look at the frame that lies at ``offset``; it must be the first one, with a fresh x87 and SSE state."""
+        self._area = frames
         self._bytes = frames[offset:]
         self.words = self._bytes[: FRAME_WORDS * 8].cast("Q")
         self._state_address = self.words[FPSTATE]
@@ -55,6 +60,7 @@ class Frame:
         self._fixed = bytes(self._bytes[:_FIXED_SIZE])
         self._make_initial_state()
         self._fresh = bytes(self._bytes)
+        self.flags_left: int | None = None
 
     def _make_initial_state(self) -> None:
         state = self._state
@@ -75,6 +81,7 @@ class Frame:
 
     def begin(self, rip: int, rsp: int, rax: int, r15: int, arguments: tuple[int, int, int, int]) -> None:
         """Become the frame of a fresh entry."""
+        self._note_flags()
         self._bytes[:] = self._fresh
         rcx, rdx, r8, r9 = arguments
         flags = 2 | INTERRUPT_FLAG
@@ -90,6 +97,7 @@ class Frame:
 
     def load(self, registers: Registers) -> None:
         """Set the general registers."""
+        self._note_flags()
         values = [getattr(registers, name) & MASK64 for name in _ORDER]
         flags = registers.rflags & ~RESUME_FLAG | INTERRUPT_FLAG | 2
         _GENERAL.pack_into(self._bytes, _FIRST, *values, flags & MASK64)
@@ -100,12 +108,27 @@ class Frame:
 
     def restore(self, saved: bytes) -> None:
         """Become what :meth:`save` returned."""
+        self._note_flags()
         self._bytes[:] = saved
 
     @property
     def flags(self) -> int:
         """The flags register as ring 3 is to see it."""
         return int(self.words[FLAGS]) & ~_HOST_FLAGS
+
+    def _note_flags(self) -> None:
+        if self.flags_left is None:
+            self.flags_left = self.words[FLAGS]
+
+    def lasting_flags_differ(self) -> bool:
+        """Return whether ring 3 would go on with others than the frame's; asked once before it goes on."""
+        left, self.flags_left = self.flags_left, None
+        return left is not None and bool((left ^ self.words[FLAGS]) & LASTING_FLAGS)
+
+    def detour(self, rip: int) -> None:
+        """Have ring 3 go elsewhere for a moment, with those flags alone on the stack; :meth:`restore` ends it."""
+        struct.pack_into("<Q", self._area, 0, self.words[FLAGS] & LASTING_FLAGS)
+        self.words[RIP], self.words[RSP], self.words[FLAGS] = rip, FRAMES, 2 | INTERRUPT_FLAG
 
     # SSE registers
 

@@ -30,7 +30,7 @@ from mmsupervisor.processor.interface import (
 )
 from mmsupervisor.processor.native import instruction_rules, segments
 from mmsupervisor.processor.native.budget import Budget
-from mmsupervisor.processor.native.crossing import cross
+from mmsupervisor.processor.native.crossing import cross, settle_flags
 from mmsupervisor.processor.native.frame import Frame
 from mmsupervisor.processor.native.host import lowest_address
 from mmsupervisor.processor.native.layout import (
@@ -216,6 +216,8 @@ class NativeProcessor:
             while True:
                 if self._stub_memory.may_read_timestamp and not stub.traps_timestamps:
                     stub = self._start_again()
+                if self._frame.flags_left is not None:
+                    settle_flags(stub, self._frame)
                 if not cross(stub, self._budget):
                     self._answer = self._answer_budget
                     return BudgetSpent()
@@ -305,7 +307,7 @@ class NativeProcessor:
         rip = words[RIP]
         if rip >> PAGE_BITS == VSYSCALL >> PAGE_BITS:
             return self._on_vsyscall_page(rip)
-        if vector == _ALIGNMENT_CHECK:
+        if vector == _ALIGNMENT_CHECK and words[FLAGS] & _ALIGNMENT_FLAG:
             words[FLAGS] &= ~_ALIGNMENT_FLAG  # CR0.AM is off in the machine: the flag means nothing
             return None
         back = instruction_rules.software_interrupt_size(vector, self._bytes_before(rip))

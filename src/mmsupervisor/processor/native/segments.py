@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
-from iced_x86 import Instruction, MemorySizeExt, Mnemonic, OpKind, Register
+from iced_x86 import Code, Instruction, MemorySizeExt, Mnemonic, OpKind, Register
 
 from mmsupervisor.machine.memory import Access, PhysicalMemory
 from mmsupervisor.processor import page_map
@@ -30,6 +30,7 @@ from mmsupervisor.processor.special import loads_descriptor
 _TABLE: tuple[int, ...] = struct.unpack("<14Q", setup_page()[DESCRIPTORS])
 
 ZERO_FLAG = 0x40
+NESTED_TASK_FLAG = 0x4000
 _POPPED_FLAGS = 0x24_4DD5
 """What POPF and IRET change at this privilege: the status and direction flags, TF, NT, AC, ID."""
 
@@ -272,17 +273,16 @@ def _judge(step: _Step) -> None:
 
 
 def _operand_size(instruction: Instruction) -> int:
-    name = instruction.code
-    from iced_x86 import Code
-
-    if name in (Code.RETFQ, Code.RETFQ_IMM16, Code.IRETQ):
+    if instruction.code in (Code.RETFQ, Code.RETFQ_IMM16, Code.IRETQ):
         return 8
-    return 2 if name in (Code.RETFW, Code.RETFW_IMM16, Code.IRETW) else 4
+    return 2 if instruction.code in (Code.RETFW, Code.RETFW_IMM16, Code.IRETW) else 4
 
 
 def _return(step: _Step) -> Registers:
     """RETF and IRET: to the code segment of ring 3 or nowhere."""
     instruction = step.instruction
+    if instruction.mnemonic != Mnemonic.RETF and step.values["rflags"] & NESTED_TASK_FLAG:
+        raise SegmentFault(GENERAL_PROTECTION, 0)  # IRET of a nested task, which 64-bit mode does not have
     size = _operand_size(instruction)
     rip = step.pop(size)
     selector = step.pop(size) & 0xFFFF

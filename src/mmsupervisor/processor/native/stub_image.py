@@ -102,6 +102,9 @@ SOURCE = (
     ("0f05", "syscall"),
     # returned: not reached unless the supervisor is gone
     ("f4", "hlt"),
+    # flags: the supervisor sends ring 3 here for the flags that a return from a signal does not restore
+    ("9d", "popfq"),
+    ("f4", "hlt"),
 )
 """The code and what it says. A test decodes the one and compares it with the other."""
 
@@ -116,6 +119,12 @@ ASK_RETURN = CODE + 0x71
 HANDLER = CODE + 0x90
 SIGRETURN_RETURN = CODE + 0xA4
 """Address behind the handler's system call."""
+
+FLAGS_ROUTINE = CODE + 0xA5
+"""Takes the flags from the stack."""
+
+FLAGS_TAKEN = CODE + 0xA6
+"""Where it then stops."""
 
 ORDERS = (MMAP, MPROTECT, MUNMAP, CLOSE, SETITIMER, SENDMSG, CLONE, SECCOMP, CLOSE_RANGE, RT_SIGPROCMASK)
 """System calls that orders may use once the first filter is there."""
