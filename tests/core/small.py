@@ -73,6 +73,7 @@ LOCK = known_guid("gEfiDxeMmReadyToLockProtocolGuid")
 EXIT = known_guid("gEfiEventExitBootServicesGuid")
 V3 = known_guid("gEfiMmCommunicateHeaderV3Guid")
 BSP, ENABLED, HEALTHY = 1, 2, 4
+STALE_STATUS, STALE_SIZE = 0x57A1E, 0x51DE
 
 
 class NoDevice:
@@ -276,9 +277,9 @@ def mailbox(supervisor: Supervisor, channel: CommChannel) -> CommBufferStatus:
 
 
 def post(supervisor: Supervisor, channel: CommChannel, data: bytes, *, valid: int = 1) -> None:
-    """Put bytes into a channel's external buffer and set its mailbox."""
+    """Put bytes into a channel's external buffer and set its mailbox, in which an earlier answer still lies."""
     supervisor.memory.write(channel.external, data)
-    supervisor.memory.write(channel.status, CommBufferStatus(is_valid=valid).pack())
+    supervisor.memory.write(channel.status, CommBufferStatus(valid, STALE_STATUS, STALE_SIZE).pack())
 
 
 def read_reply(supervisor: Supervisor, channel: CommChannel) -> Reply:
