@@ -19,7 +19,8 @@ from mmsupervisor.policy.compiled import CompiledPolicy
 from mmsupervisor.policy.decide import PORTS, WIDTH_SIZES
 from mmsupervisor.policy.decision import Decision
 from mmsupervisor.policy.level_facts import CONVENTIONAL_MEMORY, Area, LevelFinding, MemoryFacts, Region, Verdict
-from mmsupervisor.policy.level_reference import memory_findings, msr_rule, port_rule
+from mmsupervisor.policy.level_mends import add_port_rule, add_rule, msr_rule, name_access, narrow, port_rule
+from mmsupervisor.policy.level_reference import memory_findings
 from mmsupervisor.policy.level_tables import MOST, MSR_TARGETS, PORT_TARGETS, PortTarget, Vendor
 from mmsupervisor.policy.model import (
     AccessAttr,
@@ -66,15 +67,21 @@ def real_verdict(policy: Policy, vendor: Vendor, facts: MemoryFacts | None = Non
     return Verdict(level, "", parts, tuple(sorted(findings, key=lambda one: (one.limit is None, one.limit))))
 
 
-def _blame(decision: Decision, wanted: str) -> str:
-    """What to do about an access that is allowed."""
-    if decision.root is None or not decision.root.has_legal_attr:
-        return f"make the {decision.kind.name} list a deny list with {{ {wanted} }}, or an allow list without it"
-    if decision.root.access_attr == AccessAttr.ALLOW:
-        return f"narrow or remove entry {decision.index}"
-    if decision.index is not None:
-        return f"put {{ {wanted} }} before entry {decision.index}"
-    return f"add {{ {wanted} }} to the deny list"
+def _mend(decision: Decision, rule: str, access: str, add: str) -> str:
+    """What to do about an access that is allowed.
+
+    Args:
+        decision: The decision that allows it.
+        rule: The rule of a deny list that would not.
+        access: What an entry that covers the access must name.
+        add: What to do with a deny list that lacks the rule.
+    """
+    root = decision.root
+    if root is None or not root.has_legal_attr:
+        return f"make the {decision.kind.name} list a deny list with {{ {rule} }}, or an allow list without it"
+    if root.access_attr == AccessAttr.ALLOW:
+        return narrow(decision.index)
+    return add if decision.index is None else name_access(decision.index, access)
 
 
 # ------------------------------------------------------------------------------------------------------------ ports
@@ -99,14 +106,15 @@ def _io(gate: CompiledPolicy, facts: MemoryFacts | None) -> Iterator[LevelFindin
             if (decision := gate.io(port, width, Attribute.WRITE)).allowed
         ]
         if open_:
-            entry = open_[0][2].entry
+            decision = open_[0][2]
+            entries = decision.root.entries if decision.root is not None else ()
             yield LevelFinding(
                 Area.IO,
                 10,
                 f"port {target.port:#x} ({target.name}) can be written: {_spell(open_)}",
                 "PCI configuration of every device is open to ring 3; levels.md §2, level 20",
-                _blame(open_[0][2], port_rule(target)),
-                entry.place if entry is not None else None,
+                _mend(decision, port_rule(target), "WRITE", add_port_rule(entries, target)),
+                decision.entry.place if decision.entry is not None else None,
             )
     yield from _ecam(gate.policy, facts)
 
@@ -152,21 +160,22 @@ def _ecam(policy: Policy, facts: MemoryFacts | None) -> Iterator[LevelFinding]:
 # ------------------------------------------------------------------------------------------------------------- MSRs
 
 
+_DONE = {Attribute.READ: "read", Attribute.WRITE: "written"}
+
+
 def _msr(gate: CompiledPolicy, vendor: Vendor) -> Iterator[LevelFinding]:
     for target in MSR_TARGETS[vendor]:
-        decisions = {
-            "read": gate.msr(target.msr, Attribute.READ),
-            "written": gate.msr(target.msr, Attribute.WRITE),
-        }
-        open_ = [word for word, decision in decisions.items() if decision.allowed]
+        decisions = {bit: gate.msr(target.msr, bit) for bit in _DONE}
+        open_ = [bit for bit, decision in decisions.items() if decision.allowed]
         if open_:
-            decision = decisions[open_[0]]
+            decision, rule = decisions[open_[0]], msr_rule(target)
+            access = " and ".join(str(bit.name) for bit in open_)
             yield LevelFinding(
                 Area.MSR,
                 target.level - 10,
-                f"MSR {target.msr:#x} ({target.name}) can be {' and '.join(open_)}",
+                f"MSR {target.msr:#x} ({target.name}) can be {' and '.join(_DONE[bit] for bit in open_)}",
                 f"levels.md §3, level {target.level}",
-                _blame(decision, msr_rule(target)),
+                _mend(decision, rule, access, add_rule(rule)),
                 decision.entry.place if decision.entry is not None else None,
             )
 

@@ -18,7 +18,8 @@ from mmsupervisor.policy.level_facts import (
     Region,
     Verdict,
 )
-from mmsupervisor.policy.level_tables import MOST, MSR_TARGETS, PORT_TARGETS, MsrTarget, PortTarget, Vendor
+from mmsupervisor.policy.level_mends import add_port_rule, add_rule, msr_rule, name_access, narrow
+from mmsupervisor.policy.level_tables import MOST, MSR_TARGETS, PORT_TARGETS, PortTarget, Vendor
 from mmsupervisor.policy.model import (
     AccessAttr,
     AccessCondition,
@@ -121,16 +122,6 @@ def _io_covers(entry: IoEntry, target: PortTarget) -> bool:
     return entry.io_address <= target.port and entry.end >= target.port + target.width
 
 
-def port_rule(target: PortTarget) -> str:
-    """The rule of a deny list that satisfies a requirement, in the words of the TOML form."""
-    return f'port = {target.port:#x}, length = {target.width}, access = ["write"]'
-
-
-def msr_rule(target: MsrTarget) -> str:
-    """The same for an MSR."""
-    return f'msr = {target.msr:#x}, access = ["read", "write"]'
-
-
 def _io(root: PolicyRoot) -> Iterator[LevelFinding]:
     for target in PORT_TARGETS:
         index, entry = next(
@@ -141,12 +132,13 @@ def _io(root: PolicyRoot) -> Iterator[LevelFinding]:
         why = "levels.md §2: writing 4 bytes must be denied"
         if root.access_attr == AccessAttr.ALLOW:
             if entry is not None:
-                mend = f"narrow or remove entry {index}"
+                mend = narrow(index)
                 yield LevelFinding(Area.IO, 10, f"{what}: allow entry {index} covers it", why, mend, entry.place)
         elif entry is None:
-            yield LevelFinding(Area.IO, 10, f"{what}: no deny entry covers all 4 bytes", why, port_rule(target))
+            mend = add_port_rule(root.entries, target)
+            yield LevelFinding(Area.IO, 10, f"{what}: no deny entry covers all 4 bytes", why, mend)
         elif not entry.attributes & Attribute.WRITE:
-            mend = f"add WRITE to entry {index}"
+            mend = name_access(index, "WRITE")
             yield LevelFinding(Area.IO, 10, f"{what}: deny entry {index} lacks write", why, mend, entry.place)
 
 
@@ -164,12 +156,12 @@ def _msr(root: PolicyRoot, vendor: Vendor) -> Iterator[LevelFinding]:
         why = f"levels.md §3, level {target.level}: reading and writing must be denied"
         if root.access_attr == AccessAttr.ALLOW:
             if entry is not None:
-                mend = f"narrow or remove entry {index}"
+                mend = narrow(index)
                 yield LevelFinding(Area.MSR, limit, f"{what}: allow entry {index} covers it", why, mend, entry.place)
         elif entry is None:
-            yield LevelFinding(Area.MSR, limit, f"{what}: not listed", why, msr_rule(target))
+            yield LevelFinding(Area.MSR, limit, f"{what}: not listed", why, add_rule(msr_rule(target)))
         elif entry.attributes & _READ_WRITE != _READ_WRITE:
-            mend = f"give entry {index} READ and WRITE"
+            mend = name_access(index, "READ and WRITE")
             yield LevelFinding(
                 Area.MSR, limit, f"{what}: deny entry {index} lacks read or write", why, mend, entry.place
             )
