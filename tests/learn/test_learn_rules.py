@@ -154,7 +154,14 @@ def test_an_input_trap_needs_an_open_rax_which_level_30_forbids():
     lesson = learn(seen(SaveStateQuestion(IO, 24, BYTE_IN), driver="Trap"), AMD, 30)
     assert [refusal.drivers for refusal in lesson.refusals] == [("Trap",)]
     assert "it holds the policy at 20" in lesson.refusals[0].why
-    assert [rule.entry.map_field for rule in lesson.rules] == [1]
+    assert lesson.rules == (), "IO_TRAP alone lets nothing of it"
+
+
+def test_a_rule_counts_only_what_it_lets():
+    """Reading the trap information of an input needs RAX, which level 30 refuses; of an output it does not."""
+    lesson = learn(seen(SaveStateQuestion(IO, 24, BYTE_IN), SaveStateQuestion(IO, 24, Status.NOT_FOUND)), AMD, 30)
+    assert [(rule.entry.map_field, rule.count) for rule in lesson.rules] == [(1, 1)]
+    assert [refusal.observations[0].question.io for refusal in lesson.refusals] == [BYTE_IN]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +178,7 @@ def test_what_no_allow_list_can_let_is_refused(question, why):
     assert [refusal.drivers for refusal in lesson.refusals] == [("Curious",)]
     assert "no allow list can let it" in lesson.refusals[0].why
     assert "isolation-policy.md" in lesson.refusals[0].why
+    assert lesson.rules == ()
 
 
 def test_provenance_of_a_rule():

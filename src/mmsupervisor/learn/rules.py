@@ -119,16 +119,27 @@ def learn(observations: Sequence[Observation], vendor: Vendor, level: int = MOST
         *_save_state(observations, level),
     ]
     refusals = list(_inexpressible(observations, [rule.entry for rule in rules]))
-    if judge(policy_of(rule.entry for rule in rules), vendor).reaches(level):
-        return Lesson(tuple(rules), tuple(refusals), vendor, level)
-    kept = []
+    kept = rules
+    if not judge(policy_of(rule.entry for rule in rules), vendor).reaches(level):
+        kept = []
+        for rule in rules:
+            if broken := _broken(rule.entry, vendor, level):
+                refusals.append(Refusal(rule.observations, "; ".join(_clause(one) for one in broken)))
+            else:
+                kept.append(rule)
+    return Lesson(tuple(_serving(kept, observations)), tuple(refusals), vendor, level)
+
+
+def _serving(rules: Sequence[LearnedRule], observations: Sequence[Observation]) -> Iterator[LearnedRule]:
+    """The rules that let something, each with what it lets.
+
+    One that was found for an access which stays denied all the same, because another rule for it was refused or because
+    no list can let it, would open more than anybody needs.
+    """
+    lost = {denial.observation for denial in would_be_denied(observations, policy_of(rule.entry for rule in rules))}
     for rule in rules:
-        broken = _broken(rule.entry, vendor, level)
-        if broken:
-            refusals.append(Refusal(rule.observations, "; ".join(_clause(one) for one in broken)))
-        else:
-            kept.append(rule)
-    return Lesson(tuple(kept), tuple(refusals), vendor, level)
+        if served := tuple(one for one in rule.observations if one not in lost):
+            yield LearnedRule(rule.entry, served)
 
 
 # ------------------------------------------------------------------------------------------------------------ rules
