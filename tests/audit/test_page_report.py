@@ -183,6 +183,24 @@ def test_a_failed_check_is_an_exit_code(tmp_path: Path, monkeypatch: pytest.Monk
     assert errors == "page audit: 4 of 20 checks fail: H1, H4, S5, S6\n"
 
 
+def test_a_run_that_failed_is_audited_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's own exit code stays; the file that was asked for is there, and says what it has to say."""
+    monkeypatch.setattr(session_audit, "read_page_map", lambda session: with_findings(read_page_map(session), 1))
+    page = tmp_path / "r.html"
+    nobody = "12345678-90AB-CDEF-1234-567890ABCDEF"
+    code, report, errors = run("boot", "--page-audit", str(page), "--audit-handlers", "--send", nobody, "00")
+    assert code == ExitCode.NOT_HANDLED
+    assert "Audit of handlers: nothing was found.\n" in report
+    assert "checks fail" in errors
+    Page(page.read_text("utf-8"))
+
+
+def test_an_audit_of_handlers_that_watched_nothing_says_so() -> None:
+    code, report, _ = run("boot", "--audit-handlers")
+    assert code == ExitCode.OK
+    assert "Audit of handlers: no message was sent (--send), so that none was watched.\n" in report
+
+
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert run("boot", "--page-audit", str(tmp_path / "r.txt"))[0] == ExitCode.USAGE
     assert run("boot", "--page-audit", str(tmp_path / "missing" / "r.html"))[0] == ExitCode.UNREADABLE

@@ -99,8 +99,11 @@ def command(
             policy_source=booted.policy_source if policy is None else policy,
             with_log=with_log,
         )
+        # What went wrong decides the code, and an audit that was asked for is written all the same.
         if audit_handlers:
-            code = code or say_handler_audit(audit)
+            verdict = say_handler_audit(audit, exchanges)
+            code = code or verdict
         if page_audits:
-            code = code or write_page_audit(session, page_audits)
+            verdict = write_page_audit(session, page_audits)
+            code = code or verdict
     ctx.exit(code)

@@ -43,10 +43,13 @@ def send_audited(session: Session, messages: Sequence[Message]) -> tuple[list[Ex
         return send_all(session, messages), audit
 
 
-def say_handler_audit(audit: HandlerAudit | None) -> ExitCode:
-    """Print what the audit of handlers found, a line each."""
+def say_handler_audit(audit: HandlerAudit | None, exchanges: Sequence[Exchange]) -> ExitCode:
+    """Print what the audit of handlers found in these exchanges, a line each."""
     if audit is None:
         click.echo("\nAudit of handlers: there was no supervisor to audit.")
+        return ExitCode.OK
+    if not exchanges:
+        click.echo("\nAudit of handlers: no message was sent (--send), so that none was watched.")
         return ExitCode.OK
     count = len(audit.findings)
     click.echo(f"\nAudit of handlers: {f'{count} found' if count else 'nothing was found'}.")
