@@ -24,6 +24,7 @@ _GROUPS = (
     ("MM-4", "Audits", "Mistakes that the supervisor lets pass, seen by the [audit of handlers](audits.md) only."),
 )
 _FATAL = "Fatal: a device writes telemetry, if somebody is registered for it, and resets."
+_STANDS_STILL = "Fatal: a device stands still, without a report and without a reset."
 _LIVES_ON = "Not fatal: the system lives on."
 _AUDIT = "The supervisor lets it pass; the [audit of handlers](../audits.md) sees it."
 
@@ -89,7 +90,7 @@ def _lines(kind: FindingKind) -> Iterator[str]:
 
 def _severity(kind: FindingKind) -> str:
     if kind.number.startswith("MM-1"):
-        return _FATAL
+        return _STANDS_STILL if kind.stands_still else _FATAL
     return _AUDIT if kind.number.startswith("MM-4") else _LIVES_ON
 
 

@@ -34,6 +34,9 @@ C, Do = CallNumber, Operation
 LEAVE = bytes.fromhex("31c0 4157 ff1c24")
 """``xor eax, eax; push r15; call far [rsp]``: the way back."""
 
+LOOP = bytes.fromhex("ebfe")
+"""``jmp $``."""
+
 
 def reports(session: Session) -> list[TelemetryReported]:
     return [record.event for record in session.events if isinstance(record.event, TelemetryReported)]
@@ -185,6 +188,29 @@ def test_a_report_routine_that_breaks_a_rule_is_told_once_more(routine: str, nes
             here.run(Script([]))
         assert again.value.finding is first
         assert mmis(here.session) == before
+
+
+def test_a_report_routine_that_hangs_leaves_the_device_standing() -> None:
+    """Nobody interrupts it: there is neither a second report nor a reset."""
+    with reporting_script("AtRead") as here:
+        here.session.memory.write(here.at("AtRead"), LOOP)
+        here.core.supervisor.processor.forget_code(here.at("AtRead") & ~0xFFF, 0x2000)
+        with pytest.raises(SystemStopError):
+            here.run(Script([step(Do.JUMP, here.at("AtLeave") + 3)]))  # UD2
+        assert [event.outcome for event in reports(here.session)] == ["the routine itself failed: MM-1301"]
+        assert [(one.how, one.cause) for one in resets(here.session)] == [("none", "MM-1103")]
+
+
+def test_code_that_never_comes_back_is_neither_reported_nor_reset() -> None:
+    """A device has no budget: it hangs in ring 3, where no exception is raised (telemetry.md §5, §7)."""
+    with run_code(LOOP.hex()) as session:
+        assert session.stop is not None
+        assert session.stop.kind.number == "MM-1301"
+        assert reports(session) == []
+        assert [(one.how, one.cause) for one in resets(session)] == [("none", "MM-1301")]
+        end = build_report(session, describe_input("x", b""), until=Phase.READY_TO_BOOT).end
+        assert end is not None
+        assert (end.reset, end.vector, end.image) == ("none", None, None)
 
 
 def test_a_sound_routine_is_called_once() -> None:

@@ -21,6 +21,7 @@ class FindingKind:
         sample: The shipped sample driver that shows it, or empty where none can.
         case: What that sample must be told, by its ``sample.toml``, or empty if it is enough to start it.
         values: Fields of the message beside the case's own, by name.
+        stands_still: Whether a device stands still there, without a report and without a reset.
     """
 
     number: str
@@ -34,6 +35,7 @@ class FindingKind:
     sample: str = ""
     case: str = ""
     values: tuple[tuple[str, int], ...] = ()
+    stands_still: bool = False
 
     @property
     def page(self) -> str:

@@ -204,6 +204,7 @@ for (Tries = 0; Tries < 1000; Tries++) {
 }""",
         facts=(),
         sample="LoopsForever",
+        stands_still=True,
     ),
     FindingKind(
         "MM-1302",
@@ -235,5 +236,6 @@ device with a DEBUG build does: without a report and without a reset.""",
         wrong="mmsup run MyDriver.efi --profile newest-debug",
         right="mmsup run MyDriver.efi --profile newest-release",
         facts=("telemetry.md §7",),
+        stands_still=True,
     ),
 )

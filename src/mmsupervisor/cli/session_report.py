@@ -263,6 +263,9 @@ def _device(end: EndReport, outcome: Outcome, names: Mapping[Guid, str]) -> Iter
     if outcome is Outcome.BUDGET_SPENT:
         yield f"{end.cause}: stopped here. A device has no budget: it would hang."
         return
+    if end.reset == "none" and end.vector is not None:
+        yield f"{end.cause}: stopped here. A device would hang in the routine for its error report: no reset."
+        return
     if end.reset == "none":
         yield f"{end.cause}: stopped here. A DEBUG build stands still at a failed ASSERT: no telemetry, no reset."
         return

@@ -32,7 +32,7 @@ from mmsupervisor.policy.compiled import CompiledPolicy
 from mmsupervisor.processor.interface import Processor
 
 STANDS_STILL = "none"
-"""The reset that follows a failed ASSERT of a DEBUG build: there is none."""
+"""The reset that follows where a device stands still, as at a failed ASSERT of a DEBUG build: there is none."""
 
 
 class Ring3Caller(Protocol):
@@ -382,7 +382,8 @@ class Supervisor:
 
         Args:
             finding: Why.
-            how: The reset that follows, ``warm``, ``cold`` or :data:`STANDS_STILL`.
+            how: The reset that follows, ``warm``, ``cold`` or :data:`STANDS_STILL`; of findings at which every device
+                stands still there is none.
         """
         finding = replace(finding, scene=take_scene(self, with_ring3=finding.place is not None))
         self.findings.append(finding)
@@ -392,7 +393,7 @@ class Supervisor:
         if self.stop is None:
             self.stop = finding
             self.stopped_cpu = self.current_cpu
-            self.reset = how
+            self.reset = STANDS_STILL if finding.kind.stands_still else how
         return SystemStopError(finding)
 
     def failed_assert(self, rule: str, detail: str, *, subject: str = "supervisor") -> None:
@@ -407,7 +408,7 @@ class Supervisor:
             SystemStopError: in a DEBUG build, which stands still: no report, no reset.
         """
         if self.profile.debug:
-            raise self.die(make_finding("MM-1303", detail, subject=subject, rule=f"{rule}: ASSERT"), STANDS_STILL)
+            raise self.die(make_finding("MM-1303", detail, subject=subject, rule=f"{rule}: ASSERT"))
 
     def _emit(self, finding: Finding, *, fatal: bool) -> None:
         where = str(finding.place) if finding.place else finding.subject

@@ -60,7 +60,7 @@ def make_record(supervisor: Supervisor, finding: Finding) -> TelemetryRecord | N
 
 
 def end_system(supervisor: Supervisor, finding: Finding) -> None:
-    """Report a fatal finding to ring 3, then reset. What stands still does neither."""
+    """Report a fatal finding to ring 3, then reset. What stands still does neither; a report that hangs ends it too."""
     if supervisor.reset != STANDS_STILL:
         _deliver_report(supervisor, finding)
     supervisor.log.emit(SystemReset(supervisor.reset, finding.kind.number))
@@ -87,6 +87,9 @@ def _deliver_report(supervisor: Supervisor, finding: Finding) -> None:
             except SystemStopError as error:
                 _note(supervisor, record, f"the routine itself failed: {error.finding.kind.number}")
                 finding = error.finding
+                if finding.kind.stands_still:
+                    supervisor.reset = STANDS_STILL
+                    return
                 continue
             _note(supervisor, record, f"delivered: {status_name(status)}")
             return

@@ -160,7 +160,7 @@ class EndReport:
 
     Attributes:
         cause: Number of the finding.
-        reset: ``warm`` or ``cold``.
+        reset: ``warm`` or ``cold``; ``none`` where a device stands still.
         vector: Exception vector in the error report that ring 3 is given, or None without a report.
         image: File GUID in it, or None.
         rip: Instruction pointer in it, or None.
