@@ -102,6 +102,30 @@ def test_files_are_not_replaced_unasked(here: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
+        (("-o", "x.toml", "--blob", "mine"), ExitCode.UNREADABLE, "mmsup: mine: is there already; nothing was written"),
+        (("-o", "mine", "--blob", "x.bin"), ExitCode.UNREADABLE, "mmsup: mine: is there already; nothing was written"),
+        (("-o", "x.toml", "--blob", "folder/x.bin"), ExitCode.UNREADABLE, "folder/x.bin: No such file or directory"),
+        (("-o", "x.toml", "--blob", ".", "--force"), ExitCode.UNREADABLE, "Is a directory"),
+        (("-o", "x.toml", "--blob", "./x.toml"), ExitCode.USAGE, "-o and --blob name the same file"),
+        (("-o", "-"), ExitCode.USAGE, "standard output is for the report"),
+    ],
+)
+def test_outputs_are_refused_before_the_boot_and_all_or_none_is_written(
+    here: Path, words: tuple[str, ...], code: ExitCode, says: str
+) -> None:
+    (here / "mine").write_text("mine", "utf-8")
+    (here / "late.py").write_text("def run(session):\n    raise AssertionError('booted')\n", "utf-8")
+    before = sorted(here.iterdir())
+    done = run("learn", "--script", "late.py", *words)
+    assert (done.code, done.out) == (code, "")
+    assert says in done.err
+    assert sorted(here.iterdir()) == before
+    assert (here / "mine").read_text("utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
         (("missing.fd",), ExitCode.UNREADABLE, "mmsup: missing.fd: No such file"),
         (("--script", "missing.py"), ExitCode.UNREADABLE, "mmsup: missing.py: No such file"),
         (("--script", "bad.py"), ExitCode.MALFORMED, "mmsup: bad.py:2: ZeroDivisionError: division by zero"),

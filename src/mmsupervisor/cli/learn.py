@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmsupervisor.cli.exit_codes import ExitCode
-from mmsupervisor.cli.policy_input import json_option, print_json, print_lines, write_output
+from mmsupervisor.cli.policy_input import json_option, print_json, print_lines, require_writable, write_output
 from mmsupervisor.cli.session_input import SEND_OPTION, MessageData, SessionOptions, boot_options, read_file
 from mmsupervisor.pi.guid import Guid
 
@@ -91,6 +91,7 @@ def command(
 
     if against is not None and (output or blob or leave_denied):
         raise click.UsageError("--against writes nothing: -o, --blob and --leave-denied do not go with it")
+    _require_outputs(output, blob, force=force)
     options = SessionOptions(**values)
     description = options.description()
     loaded = load_policy(against) if against is not None else None
@@ -119,6 +120,17 @@ def command(
     else:
         print_lines(learn_lines(document))
     ctx.exit(_exit_code(run, is_met=is_met))
+
+
+def _require_outputs(output: Path | None, blob: Path | None, *, force: bool) -> None:
+    """Refuse outputs that could not be written, or of which only one could."""
+    wanted = [path for path in (output, blob) if path is not None]
+    if any(str(path) == "-" for path in wanted):
+        raise click.UsageError("standard output is for the report: write the policy to a file")
+    if len({path.resolve() for path in wanted}) < len(wanted):
+        raise click.UsageError("-o and --blob name the same file")
+    for path in wanted:
+        require_writable(path, overwrite=force)
 
 
 def _write(lesson: Lesson, title: str, output: Path | None, blob: Path | None, *, force: bool) -> list[str]:

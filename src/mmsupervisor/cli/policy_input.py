@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,6 +41,23 @@ def print_lines(lines: Iterable[str]) -> None:
         click.echo(plain(line))
 
 
+def require_writable(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before long work is done for it, an output that could not be written.
+
+    Raises:
+        OutputError: it is there and may not be overwritten, is a folder, or its folder is not there.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: {os.strerror(errno.EISDIR)}")
+    if path.exists() and not overwrite:
+        raise OutputError(_IS_THERE.format(path))
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: {os.strerror(errno.ENOENT)}")
+
+
+_IS_THERE = "{}: is there already; nothing was written (--force replaces it)"
+
+
 def write_output(path: Path, data: bytes, *, overwrite: bool) -> None:
     """Write an output; ``-`` is standard output.
 
@@ -52,6 +71,6 @@ def write_output(path: Path, data: bytes, *, overwrite: bool) -> None:
         with path.open("wb" if overwrite else "xb") as stream:
             stream.write(data)
     except FileExistsError as error:
-        raise OutputError(f"{path}: is there already; nothing was written (--force replaces it)") from error
+        raise OutputError(_IS_THERE.format(path)) from error
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
