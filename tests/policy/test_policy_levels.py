@@ -120,6 +120,10 @@ def test_the_references_example() -> None:
         (io(ALLOW, IoEntry(0xCF9, 1, 0xA)), (30, 30)),  # the reset port
         (io(ALLOW, IoEntry(0xCF0, 9, 2)), (30, 10)),
         (io(7), (10, 10)),  # skipped by one, open by the other
+        (io(7, *PCI), (10, 10)),
+        (msr(7, *ALL_MSRS), (10, 10)),
+        (save_state(7, RAX), (20, 20)),
+        (policy(PORTS, MSRS, SAVE_STATE, PolicyRoot(RootType.IO, 7)), (30, 30)),  # a second root that is skipped is no second root
         (msr(ALLOW), (30, 30)),
         (msr(ALLOW, MsrEntry(0x10, 1, 1)), (30, 30)),
         (msr(ALLOW, MsrEntry(0xC000_0080, 1, 0)), (10, 30)),
