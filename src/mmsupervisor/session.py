@@ -8,15 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from mmsupervisor.abi.relaxations import Relaxation, relaxations_by_name
+from mmsupervisor.abi.requests import Request
 from mmsupervisor.broker.database import Ring3Database
 from mmsupervisor.clients.lock_box import LockBox
 from mmsupervisor.clients.variables import Variables
-from mmsupervisor.core.discovery import Driver
 from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import PhaseReached
 from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
@@ -46,7 +48,7 @@ from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symb
 from mmsupervisor.platform.known_flash import with_known_flash
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
 from mmsupervisor.platform.traditional import refusals as refused_traditional
-from mmsupervisor.platform.vain_waits import vain_waits
+from mmsupervisor.platform.vain_waits import never_dispatched, vain_waits
 from mmsupervisor.platform.wiring import Platform, PortTrap
 from mmsupervisor.policy.blob import write_blob
 from mmsupervisor.policy.model import Policy
@@ -150,7 +152,7 @@ class Session:
             found += refused_traditional(self.firmware.traditional)
         # A system that died while drivers were started had no time for the others.
         if self.core is not None and Phase.LAUNCHED in self.phases:
-            found += [_never_dispatched(driver, self.core) for driver in self.core.dispatcher.never_dispatched()]
+            found += never_dispatched(self.core)
             found += vain_waits(self.core)
         return tuple(found)
 
@@ -217,13 +219,16 @@ class Session:
         except LaunchFailedError as error:
             self.launch_failure = error
 
-    def communicate(self, guid: Guid | str, payload: bytes = b"", *, source: str = "message") -> Answer:
-        """Send a message on the user channel and return the answer.
+    def communicate(
+        self, guid: Guid | str, payload: bytes = b"", *, source: str = "message", v3: bool = False
+    ) -> Answer:
+        """Send a message on the user channel and return the answer, whose ``data`` begins with the header.
 
         Args:
             guid: The handler's GUID, or its text or name.
             payload: The message's data; an empty one never reaches a handler.
             source: Who sends, for traces.
+            v3: Whether the header is of version 3: 0x38 bytes and not 0x18.
 
         Raises:
             SystemStopError: the system is dead, from now on or already.
@@ -231,18 +236,41 @@ class Session:
             GuidSyntaxError: the text is no GUID.
         """
         wanted = Guid.parse(guid) if isinstance(guid, str) else guid
+        with self._while_it_lives():
+            return self._platform.world.send(wanted, payload, source, v3=v3)
+
+    @contextmanager
+    def _while_it_lives(self) -> Iterator[None]:
+        """Keep what may reach MM from a dead system, and note the death of one that dies of it."""
         if self.stop is not None:
             raise SystemStopError(self.stop)
         try:
-            return self._platform.world.send(wanted, payload, source)
+            yield
         except SystemStopError as error:
             self.stop = error.finding
             raise
 
+    def request(self, request: Request | int, parameters: bytes = b"") -> tuple[int, bytes]:
+        """Send a request to the supervisor itself, on its channel, as a DXE driver does.
+
+        Args:
+            request: Which request.
+            parameters: What follows the request header; the answer finds no more room than they take.
+
+        Returns:
+            The status, and what follows the request header in the answer.
+
+        Raises:
+            SystemStopError: the system is dead, from now on or already.
+            PhaseError: DXE does not have the supervisor channel yet.
+        """
+        with self._while_it_lives():
+            return self._platform.world.request(request, parameters, "request")
+
     @property
     def variables(self) -> Variables:
         """The UEFI variables, by messages to the variable driver in MM."""
-        room = self.core.supervisor.user.size - HEADER_SIZE if self.core else 0
+        room = self.core.supervisor.user.size - HEADER_SIZE if self.core else sys.maxsize  # then sending fails
         return Variables(lambda guid, payload: self.communicate(guid, payload, source="variables"), room)
 
     @property
@@ -269,22 +297,42 @@ class Session:
             start: First address.
             pages: Number of pages.
             requester: File GUID of the module that asks, or its text or name.
+
+        Raises:
+            SystemStopError: the system is dead, from now on (a DEBUG build's ASSERT) or already.
         """
         who = Guid.parse(requester) if isinstance(requester, str) else requester
-        return self._platform.world.unblock(start, pages, who)
+        with self._while_it_lives():
+            return self._platform.world.unblock(start, pages, who)
 
     def add_relay(self, relay: Relay) -> None:
-        """Dispatch a DXE driver that is a relay: it sends its message when its event comes."""
-        self._platform.world.add_relay(relay)
+        """Dispatch a DXE driver that is a relay: it sends its message when its event comes.
+
+        Raises:
+            SystemStopError: the system is dead, from now on or already.
+        """
+        with self._while_it_lives():
+            self._platform.world.add_relay(relay)
 
     def install_dxe_protocol(self, guid: Guid | str) -> None:
-        """Install a protocol in DXE's database: relays that wait for it send their message."""
+        """Install a protocol in DXE's database: relays that wait for it send their message.
+
+        Raises:
+            SystemStopError: the system is dead, from now on or already.
+        """
         wanted = Guid.parse(guid) if isinstance(guid, str) else guid
-        self._platform.world.install_protocol(wanted)
+        with self._while_it_lives():
+            self._platform.world.install_protocol(wanted)
 
     def signal_event(self, group: Guid | str) -> None:
-        """Signal an event group of DXE outside the order of the phases, ``gEfiEventLegacyBootGuid`` for example."""
-        self._platform.world.signal(Guid.parse(group) if isinstance(group, str) else group)
+        """Signal an event group of DXE outside the order of the phases, ``gEfiEventLegacyBootGuid`` for example.
+
+        Raises:
+            SystemStopError: the system is dead, from now on or already.
+        """
+        wanted = Guid.parse(group) if isinstance(group, str) else group
+        with self._while_it_lives():
+            self._platform.world.signal(wanted)
 
     @property
     def dxe_protocols(self) -> tuple[Guid, ...]:
@@ -306,21 +354,12 @@ class Session:
         Raises:
             SystemStopError: the system is dead, from now on or already.
         """
-        try:
+        with self._while_it_lives():
             self._platform.trigger(source, trap)
-        except SystemStopError as error:
-            self.stop = error.finding
-            raise
 
     def close(self) -> None:
         """Give up all resources. Closing twice is allowed."""
         self._platform.close()
-
-
-def _never_dispatched(driver: Driver, core: Core) -> Finding:
-    missing = [guid.label for guid in driver.depex.pushed if not core.dispatcher.sees(driver, guid)]
-    detail = f"waits for {', '.join(missing)}" if missing else f"its expression is {driver.depex.infix}"
-    return make_finding("MM-2002", detail, subject=driver.name, rule="boot-flow.md §6.2")
 
 
 def boot(
@@ -454,6 +493,7 @@ __all__ = [
     "PhaseError",
     "PortTrap",
     "Relay",
+    "Request",
     "Session",
     "boot",
     "boot_driver",

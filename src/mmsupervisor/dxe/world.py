@@ -19,6 +19,7 @@ from mmsupervisor.ipl.steps import LaunchFailedError
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.message import Message, MessageV3
 from mmsupervisor.pi.status import Status
 from mmsupervisor.unblock.driver import StandaloneMmUnblockMem, request_in_dxe
 from mmsupervisor.unblock.interfaces import SupervisorRequests
@@ -183,10 +184,27 @@ class World(ABC):
             answer = request_in_dxe(driver, start, pages, requester)
         return self.unblock_requests.note(window, phase, requester, (start, pages), answer)
 
-    def send(self, guid: Guid, payload: bytes, source: str = "message") -> Answer:
+    def send(self, guid: Guid, payload: bytes, source: str = "message", *, v3: bool = False) -> Answer:
         """Send one message on the user channel, by the means of the present phase.
+
+        Args:
+            guid: Whose handlers are called.
+            payload: The message's data.
+            source: Who sends, for traces.
+            v3: Whether its header is of version 3.
 
         Raises:
             PhaseError: there is no user channel, or nothing is published yet.
         """
-        return self._deliver(guid.raw + len(payload).to_bytes(8, "little") + payload, source)
+        message = MessageV3(guid, payload) if v3 else Message(guid, payload)
+        return self._deliver(message.pack(), source)
+
+    def request(self, request: int, parameters: bytes, source: str) -> tuple[int, bytes]:
+        """Send a request on the supervisor channel; return its status and the payload behind the request header.
+
+        Raises:
+            PhaseError: DXE does not have the supervisor channel yet.
+        """
+        if self.supervisor_requests is None:
+            raise PhaseError("the supervisor channel is not published")
+        return self.supervisor_requests.request(request, parameters, source)

@@ -1,6 +1,6 @@
-"""Drivers that wait for milestones under the names of traditional SMM, which come under others here.
+"""Drivers that wait for what never comes: a dependency, or a milestone under its name in traditional SMM.
 
-Facts: docs/reference/boot-flow.md §11 and §12.10, developer-considerations.md §7 and its checker list, C12.
+Facts: docs/reference/boot-flow.md §6.2, §11 and §12.10, developer-considerations.md §7 and its checker list, C12.
 """
 
 from __future__ import annotations
@@ -17,6 +17,14 @@ _COME = frozenset(known_guid(name) for name in ("gEfiEventReadyToBootGuid", "gEf
 _NEVER_COME = tuple(
     known_guid(f"gEdkiiSmm{name}ProtocolGuid") for name in ("ReadyToBoot", "ExitBootServices", "LegacyBoot")
 )
+
+
+def never_dispatched(core: Core) -> Iterator[Finding]:
+    """Find drivers whose dependency expression never became true."""
+    for driver in core.dispatcher.never_dispatched():
+        missing = [guid.label for guid in driver.depex.pushed if not core.dispatcher.sees(driver, guid)]
+        detail = f"waits for {', '.join(missing)}" if missing else f"its expression is {driver.depex.infix}"
+        yield make_finding("MM-2002", detail, subject=driver.name, rule="boot-flow.md §6.2")
 
 
 def vain_waits(core: Core) -> Iterator[Finding]:
