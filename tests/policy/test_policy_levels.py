@@ -123,7 +123,7 @@ def test_the_references_example() -> None:
         (io(7, *PCI), (10, 10)),
         (msr(7, *ALL_MSRS), (10, 10)),
         (save_state(7, RAX), (20, 20)),
-        (policy(PORTS, MSRS, SAVE_STATE, PolicyRoot(RootType.IO, 7)), (30, 30)),  # a second root that is skipped is no second root
+        (policy(PORTS, MSRS, SAVE_STATE, PolicyRoot(RootType.IO, 7)), (30, 30)),  # no second root: it is skipped
         (msr(ALLOW), (30, 30)),
         (msr(ALLOW, MsrEntry(0x10, 1, 1)), (30, 30)),
         (msr(ALLOW, MsrEntry(0xC000_0080, 1, 0)), (10, 30)),
