@@ -11,6 +11,7 @@ from virt.firmware.varstore.edk2 import Edk2VarStore
 
 from mmsupervisor.cli.exit_codes import ExitCode
 from tests.cli.sessions import Done, run, write_image
+from tests.pi.firmware_parts import IA32_IMAGE
 from tests.support.observed import CODE, settled_store
 from tests.support.ovmf import Ovmf
 
@@ -149,6 +150,17 @@ def test_strict_says_by_number_why_nothing_runs(ovmf: Ovmf, store: Path) -> None
 def test_an_image_without_a_variable_driver(tmp_path: Path) -> None:
     done = run("variable", write_image(tmp_path, "Echo"), "list")
     assert (done.code, "EFI_NOT_FOUND" in done.err) == (ExitCode.NOT_HANDLED, True)
+    assert "no driver in MM handles its message" in done.err
+
+
+def test_drivers_that_were_refused_are_named_where_nobody_answers(ovmf: Ovmf) -> None:
+    """The variable driver of the 32-bit build is there, and does not come far as 64-bit code."""
+    if IA32_IMAGE not in {path.name for path in ovmf.files()}:
+        assert not ovmf.known_release(CODE), "Debian 12 has it"
+        return
+    done = run("variable", ovmf.path(IA32_IMAGE), "list")
+    assert done.code == ExitCode.NOT_HANDLED
+    assert any("where  VariableSmm+" in line for line in done.out.splitlines())
 
 
 def test_wrong_stores_and_arguments_are_named(ovmf: Ovmf, tmp_path: Path) -> None:
@@ -159,8 +171,31 @@ def test_wrong_stores_and_arguments_are_named(ovmf: Ovmf, tmp_path: Path) -> Non
     assert variable(ovmf, "list", "--vars", tmp_path / "gone.fd").code == ExitCode.UNREADABLE
     kept = variable(ovmf, "set", "Ours", OWN, "01", "--write-back")
     assert (kept.code, "--write-back needs --vars" in kept.err) == (ExitCode.USAGE, True)
-    odd = variable(ovmf, "set", "Ours", OWN, "01", "--attributes", "NV,XX")
-    assert (odd.code, "'XX' is no attribute" in odd.err) == (ExitCode.USAGE, True)
+    for words, rule in (
+        ("NV,XX", "'XX' is no attribute"),
+        ("0x100000000", "is not a number of 32 bits"),
+        ("-1", "is not a number of 32 bits"),
+    ):
+        odd = variable(ovmf, "set", "Ours", OWN, "01", "--attributes", words)
+        assert (odd.code, rule in odd.err) == (ExitCode.USAGE, True)
+
+
+def test_names_and_values_that_no_message_holds_are_refused_as_the_driver_would(ovmf: Ovmf, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.write_bytes(bytes(0x20000))
+    for words in (("get", "x" * 40_000, OWN), ("set", "Ours", OWN, f"@{big}")):
+        done = variable(ovmf, *words)
+        assert (done.code, "EFI_INVALID_PARAMETER" in done.err) == (ExitCode.DRIVER_ERROR, True)
+        assert "where a message takes" in done.err
+
+
+def test_bytes_that_are_no_utf_8_are_a_name_and_a_value_like_any_other(ovmf: Ovmf) -> None:
+    """The system hands them over as halves of surrogate pairs."""
+    done = variable(ovmf, "set", "\udcff", OWN, "text:\udcff", "--json")
+    assert done.code == ExitCode.OK
+    (one,) = done.document["variables"]
+    assert (one["name"], one["data"]) == ("\udcff", "ff")
+    assert "\\udcff" in variable(ovmf, "set", "\udcff", OWN, "text:\udcff").out
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])

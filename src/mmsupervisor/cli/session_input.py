@@ -64,7 +64,7 @@ def data_argument(text: str) -> MessageData:
     if text.startswith("@"):
         return MessageData(file=Path(text[1:]))
     if text.startswith("text:"):
-        return MessageData(text.removeprefix("text:").encode())
+        return MessageData(text.removeprefix("text:").encode("utf-8", "surrogateescape"))  # the bytes as typed
     try:
         return MessageData(bytes.fromhex(text[2:] if text[:2] in ("0x", "0X") else text))
     except ValueError as error:

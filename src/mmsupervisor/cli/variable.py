@@ -21,12 +21,14 @@ from mmsupervisor.pi.guid import Guid
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_MOST_ATTRIBUTES = 0xFFFF_FFFF
+
 _EXAMPLES = """\b
 Examples:
   mmsup variable OVMF_CODE_4M.secboot.fd list
   mmsup variable OVMF_CODE_4M.secboot.fd list --vars OVMF_VARS_4M.ms.fd
   mmsup variable bios.fd get db --vars vars.fd --output db.esl
-  mmsup variable bios.fd set Lang gEfiGlobalVariableGuid text:eng --vars vars.fd --write-back
+  mmsup variable bios.fd set Timeout gEfiGlobalVariableGuid 0500 --vars vars.fd --write-back
   mmsup variable bios.fd diff other-vars.fd --vars vars.fd --json | jq -r '.changes[].kind'
 
 \b
@@ -74,9 +76,13 @@ def attributes_argument(text: str) -> int:
 
     bits = {word: int(bit) for bit, word in ATTRIBUTE_WORDS.items()}
     try:
-        return int(text, 0)
+        number = int(text, 0)
     except ValueError:
         words = text.upper().split(",")
+    else:
+        if not 0 <= number <= _MOST_ATTRIBUTES:
+            raise click.BadParameter(f"{text} is not a number of 32 bits")
+        return number
     unknown = [word for word in words if word not in bits]
     if unknown:
         raise click.BadParameter(f"{unknown[0]!r} is no attribute; there are {', '.join(bits)}, or a number")

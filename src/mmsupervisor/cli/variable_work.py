@@ -13,7 +13,7 @@ from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.cli.session_boot import Booted, boot_image
 from mmsupervisor.cli.session_input import SessionOptions
 from mmsupervisor.cli.session_work import EXIT_CODES, write_trace
-from mmsupervisor.clients.errors import ClientError, DroppedMessageError, NotServedError
+from mmsupervisor.clients.errors import BadAnswerError, ClientError, DroppedMessageError, NotServedError
 from mmsupervisor.clients.variables import DEFAULT_ATTRIBUTES, Variable, VariableAttribute, VariableError, Variables
 from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.dxe.phases import Phase
@@ -112,7 +112,7 @@ def work(image: Path, options: SessionOptions, action: Action) -> ExitCode:
             written_back=written,
         )
         write_trace(session, options)
-        _present(report, whole, as_json=options.as_json)
+        _present(report, whole, code, as_json=options.as_json)
     return code
 
 
@@ -125,7 +125,7 @@ def compare(image: Path, options: SessionOptions, other: Path) -> ExitCode:
         if theirs.code is not ExitCode.OK:
             whole = _whole(second, options)
             report = report_variables(session, whole, "diff", failure=f"{other}: {theirs.failure}")
-            _present(report, whole, as_json=options.as_json)
+            _present(report, whole, theirs.code, as_json=options.as_json)
             return theirs.code
     first = boot_image(image, options)
     with first.session as session:
@@ -134,7 +134,7 @@ def compare(image: Path, options: SessionOptions, other: Path) -> ExitCode:
         changes = report_changes(ours.variables, theirs.variables, redact=options.redact) if not ours.failure else ()
         report = report_variables(session, whole, "diff", changes=changes, failure=ours.failure)
         write_trace(session, options)
-        _present(report, whole, as_json=options.as_json)
+        _present(report, whole, ours.code, as_json=options.as_json)
     return ExitCode.NOT_MET if changes and ours.code is ExitCode.OK else ours.code
 
 
@@ -145,7 +145,7 @@ def _ask(booted: Booted, action: Action) -> _Asked:
             return _Asked(tuple(action.ask(session.variables)))
         except (NotServedError, DroppedMessageError, PhaseError) as error:
             return _Asked(failure=str(error), code=ExitCode.NOT_HANDLED)
-        except ClientError as error:
+        except (ClientError, BadAnswerError) as error:
             return _Asked(failure=str(error), code=ExitCode.DRIVER_ERROR)
         except SystemStopError:
             pass
@@ -166,7 +166,7 @@ def _write_value(path: Path, variables: tuple[Variable, ...]) -> None:
         raise OutputError(f"{path}: {error.strerror or error}") from error
 
 
-def _present(report: VariablesReport, whole: SessionReport, *, as_json: bool) -> None:
+def _present(report: VariablesReport, whole: SessionReport, code: ExitCode, *, as_json: bool) -> None:
     if as_json:
         import json
 
@@ -177,7 +177,7 @@ def _present(report: VariablesReport, whole: SessionReport, *, as_json: bool) ->
 
         console = output()
         show(console, render_variables(report, console.width))
-        if whole.outcome in _SHOWN:
+        if whole.outcome in _SHOWN or code is ExitCode.NOT_HANDLED:
             click.echo()
             show(console, render(whole, answers_only=True))
     if report.failure:
@@ -185,4 +185,4 @@ def _present(report: VariablesReport, whole: SessionReport, *, as_json: bool) ->
 
 
 _SHOWN = {Outcome.VIOLATION, Outcome.BUDGET_SPENT, Outcome.LAUNCH_FAILED, Outcome.BAD_POLICY}
-"""Ends after which the findings say more than the driver's silence."""
+"""Ends after which the findings say more than the driver's silence; so they do where nobody serves variables."""

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 
 from mmsupervisor.clients.errors import ClientError, DroppedMessageError
-from mmsupervisor.clients.messages import UNTOUCHED, Send, exchange
+from mmsupervisor.clients.messages import UNTOUCHED, Send, exchange, read_fields
 from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
@@ -69,10 +69,12 @@ class LockBox:
 
         Raises:
             NotServedError: there is no lock box driver.
+            BadAnswerError: the answer is too short.
         """
+        what = f"lock box command {command}"
         header = _HEADER.pack(command, _HEADER.size + len(parameters), UNTOUCHED)
-        body = exchange(self._send, _MESSAGE_GUID, header + parameters, f"lock box command {command}")
-        return int(_HEADER.unpack_from(body)[2])
+        body = exchange(self._send, _MESSAGE_GUID, header + parameters, what)
+        return int(read_fields(_HEADER, body, what)[2])
 
     def _require(self, command: _Command, what: str, parameters: bytes) -> None:
         status = self.command(command, parameters)

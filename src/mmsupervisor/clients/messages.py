@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from mmsupervisor.clients.errors import NotServedError
+from mmsupervisor.clients.errors import BadAnswerError, NotServedError
 from mmsupervisor.ipl.communicate import Answer
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.message import HEADER_SIZE
@@ -27,3 +28,14 @@ def exchange(send: Send, guid: Guid, payload: bytes, what: str) -> bytes:
     if answer.status:
         raise NotServedError(what, answer.status)
     return answer.data[HEADER_SIZE:]
+
+
+def read_fields(layout: struct.Struct, data: bytes, what: str) -> tuple[Any, ...]:
+    """Return the fields at the start of an answer's data.
+
+    Raises:
+        BadAnswerError: the data ends before them.
+    """
+    if len(data) < layout.size:
+        raise BadAnswerError(what, f"the answer has {len(data)} bytes and should have {layout.size}")
+    return layout.unpack_from(data)

@@ -29,8 +29,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from mmsupervisor.clients.errors import ClientError, DroppedMessageError
-from mmsupervisor.clients.messages import UNTOUCHED, Send, exchange
+from mmsupervisor.clients.errors import BadAnswerError, ClientError, DroppedMessageError
+from mmsupervisor.clients.messages import UNTOUCHED, Send, exchange, read_fields
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import GUID_SIZE, Guid
 from mmsupervisor.pi.guid_names import known_guid
@@ -41,7 +41,13 @@ _HEADER = struct.Struct("<QQ")
 _ACCESS = struct.Struct("<16sQQI")
 _NAME = struct.Struct("<16sQ")
 _INFORMATION = struct.Struct("<QQQI4x")
+_PAYLOAD_SIZE = struct.Struct("<Q")
 _TERMINATOR = "\0"
+_ENCODING, _LENIENT = "utf-16-le", "surrogatepass"
+"""Names are numbers of 16 bits to a driver: half of a surrogate pair is a name like any other."""
+
+MOST_VARIABLES = 1 << 16
+"""A driver that lists more than this does not come to an end: a store of 1 MiB holds at most some 16,000."""
 
 
 class _Function(IntEnum):
@@ -144,13 +150,13 @@ class Variables:
     def __init__(self, send: Send, largest_message: int) -> None:
         """Talk to the driver through ``send``, which takes payloads of ``largest_message`` bytes at the most."""
         self._send = send
-        self._largest_message = largest_message
+        self._largest_data = largest_message - _HEADER.size
         self._payload_size = 0
 
     def _ask(self, function: _Function, data: bytes, what: str) -> tuple[int, bytes]:
         """Send a message and return the driver's status and the data of its answer."""
         body = exchange(self._send, _MESSAGE_GUID, _HEADER.pack(function, UNTOUCHED) + data, what)
-        _, status = _HEADER.unpack_from(body)
+        _, status = read_fields(_HEADER, body, what)
         if status == UNTOUCHED:
             raise DroppedMessageError(what)
         return status, body[_HEADER.size :]
@@ -170,9 +176,10 @@ class Variables:
             NotServedError: there is no variable driver.
         """
         if not self._payload_size:
-            answer = self._require(_Function.PAYLOAD_SIZE, bytes(8), "size of the largest variable message")
-            told = int.from_bytes(answer[:8], "little")
-            self._payload_size = min(told, self._largest_message - _HEADER.size)
+            what = "variables: size of the largest message"
+            answer = self._require(_Function.PAYLOAD_SIZE, bytes(_PAYLOAD_SIZE.size), what)
+            (told,) = read_fields(_PAYLOAD_SIZE, answer, what)
+            self._payload_size = min(told, self._largest_data)
         return self._payload_size
 
     def get(self, name: str, guid: Guid | str) -> Variable:
@@ -186,20 +193,39 @@ class Variables:
             VariableError: NOT_FOUND, or what else the driver answers.
             NotServedError: there is no variable driver.
             DroppedMessageError: the driver does not look at the message.
+            BadAnswerError: the answer does not hold together.
         """
+        what = f"GetVariable {name}"
         vendor, encoded = _guid(guid), _encode(name)
-        room = self.payload_size - _ACCESS.size - len(encoded)
+        room = self._require_room(self.payload_size, _ACCESS.size + len(encoded), what)
         request = _ACCESS.pack(vendor.raw, room, len(encoded), 0) + encoded + bytes(room)
-        answer = self._require(_Function.GET, request, f"GetVariable {name}")
-        _, size, name_size, attributes = _ACCESS.unpack_from(answer)
+        answer = self._require(_Function.GET, request, what)
+        _, size, name_size, attributes = read_fields(_ACCESS, answer, what)
         start = _ACCESS.size + name_size
+        if start + size > len(answer):
+            raise BadAnswerError(what, f"a value of {size} bytes does not fit into the answer")
         return Variable(name, vendor, VariableAttribute(attributes), answer[start : start + size])
 
     def set(self, name: str, guid: Guid | str, data: bytes, attributes: VariableAttribute = DEFAULT_ATTRIBUTES) -> None:
         """Create or change a variable; raises as :meth:`get` does."""
+        what = f"SetVariable {name}"
         encoded = _encode(name)
+        self._require_room(self._largest_data, _ACCESS.size + len(encoded) + len(data), what)
         request = _ACCESS.pack(_guid(guid).raw, len(data), len(encoded), attributes) + encoded + data
-        self._require(_Function.SET, request, f"SetVariable {name}")
+        self._require(_Function.SET, request, what)
+
+    @staticmethod
+    def _require_room(room: int, size: int, what: str) -> int:
+        """Return what is left of ``room`` bytes beside ``size``.
+
+        Raises:
+            VariableError: those alone are too much. The driver's DXE half does not send such a message either, and
+                answers with this status.
+        """
+        if size > room:
+            detail = f"{what}: {size:,} bytes where a message takes {room:,}"
+            raise VariableError(detail, Status.INVALID_PARAMETER)
+        return room - size
 
     def find(self, name: str, guid: Guid | str | None = None) -> Variable:
         """Return a variable whose GUID need not be known if no other has its name; raises as :meth:`get` does.
@@ -222,20 +248,30 @@ class Variables:
 
     def __iter__(self) -> Iterator[tuple[str, Guid]]:
         """Iterate over the names; raises as :meth:`get` does."""
-        name, vendor = "", Guid(bytes(GUID_SIZE))
-        while True:
-            encoded = _encode(name)
-            room = self.payload_size - _NAME.size
-            request = _NAME.pack(vendor.raw, room) + encoded.ljust(room, b"\0")
-            status, answer = self._ask(_Function.NEXT_NAME, request, "GetNextVariableName")
-            if status == Status.NOT_FOUND:
-                return
-            if status:
-                raise VariableError("GetNextVariableName", status)
-            raw, size = _NAME.unpack_from(answer)
-            vendor = Guid(raw)
-            name = answer[_NAME.size : _NAME.size + size].decode("utf-16-le", "replace").split(_TERMINATOR)[0]
-            yield name, vendor
+        what = "GetNextVariableName"
+        found: tuple[str, Guid] | None = None
+        seen: set[tuple[str, Guid]] = set()
+        while (found := self._next_name(found, what)) is not None:
+            if found in seen or len(seen) == MOST_VARIABLES:
+                raise BadAnswerError(what, f"the list has no end: after {len(seen):,} names comes {found[0]!r}")
+            seen.add(found)
+            yield found
+
+    def _next_name(self, last: tuple[str, Guid] | None, what: str) -> tuple[str, Guid] | None:
+        """Return the variable that follows one, or the first; None after the last."""
+        name, vendor = last or ("", Guid(bytes(GUID_SIZE)))
+        encoded = _encode(name)
+        room = self._require_room(self.payload_size, _NAME.size, what)
+        self._require_room(room, len(encoded), what)
+        request = _NAME.pack(vendor.raw, room) + encoded.ljust(room, b"\0")
+        status, answer = self._ask(_Function.NEXT_NAME, request, what)
+        if status == Status.NOT_FOUND:
+            return None
+        if status:
+            raise VariableError(what, status)
+        raw, size = read_fields(_NAME, answer, what)
+        text = answer[_NAME.size : _NAME.size + size]
+        return text[: len(text) & ~1].decode(_ENCODING, _LENIENT).split(_TERMINATOR)[0], Guid(raw)
 
     def all(self) -> tuple[Variable, ...]:
         """Return all variables; raises as :meth:`get` does."""
@@ -244,13 +280,16 @@ class Variables:
     def storage(self, attributes: VariableAttribute = DEFAULT_ATTRIBUTES) -> VariableStorage:
         """Call QueryVariableInfo; raises as :meth:`get` does."""
         request = _INFORMATION.pack(0, 0, 0, attributes)
-        answer = self._require(_Function.INFORMATION, request, "QueryVariableInfo")
-        return VariableStorage(*_INFORMATION.unpack_from(answer)[:3])
+        what = "QueryVariableInfo"
+        answer = self._require(_Function.INFORMATION, request, what)
+        return VariableStorage(*read_fields(_INFORMATION, answer, what)[:3])
 
     def lock(self, name: str, guid: Guid | str) -> None:
         """Make a variable read-only until the next boot; raises as :meth:`get` does."""
+        what = f"lock variable {name}"
         encoded = _encode(name)
-        self._require(_Function.LOCK, _NAME.pack(_guid(guid).raw, len(encoded)) + encoded, f"lock variable {name}")
+        self._require_room(self._largest_data, _NAME.size + len(encoded), what)
+        self._require(_Function.LOCK, _NAME.pack(_guid(guid).raw, len(encoded)) + encoded, what)
 
     def ready_to_boot(self) -> None:
         """Tell the driver ReadyToBoot, as its DXE half does; raises as :meth:`get` does."""
@@ -266,4 +305,4 @@ def _guid(guid: Guid | str) -> Guid:
 
 
 def _encode(name: str) -> bytes:
-    return (name + _TERMINATOR).encode("utf-16-le")
+    return (name + _TERMINATOR).encode(_ENCODING, _LENIENT)
