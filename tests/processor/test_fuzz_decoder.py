@@ -44,6 +44,6 @@ def test_a_decoder_that_checks_nothing_is_found(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_instructions_that_reach_the_emulator_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmsupervisor.processor.unicorn_unsafe.trapped_offsets", lambda _code, _address: [])
+    monkeypatch.setattr("mmsupervisor.processor.trapped.trapped_offsets", lambda *_code: [])
     with pytest.raises(FuzzFindingError, match="vector"):
         run(fuzz_decoder.target, fuzz_decoder.seeds(), seconds=30, seed=1, most=1500)

@@ -9,7 +9,7 @@ import pytest
 
 from mmsupervisor.machine.memory import PAGE_SIZE, Attribute, Bank, PageState, PhysicalMemory
 from mmsupervisor.pi.errors import MmSupervisorError
-from mmsupervisor.processor import block_counter_unsafe, page_map, unicorn_unsafe
+from mmsupervisor.processor import block_counter_unsafe, page_map, trapped, unicorn_unsafe
 from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.engine_context import EngineError
 from mmsupervisor.processor.interface import BudgetSpent, Died, Fault, ProcessorOptions, SystemCall
@@ -144,10 +144,10 @@ def test_what_a_callback_raises_is_raised(bench: Bench, monkeypatch: pytest.Monk
 
 
 def test_a_keyboard_interrupt_in_a_callback_is_raised(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_code: bytes, _address: int) -> list[int]:
+    def interrupted(_code: bytes, _address: int, _size: int) -> list[int]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(unicorn_unsafe, "trapped_offsets", interrupted)
+    monkeypatch.setattr(trapped, "trapped_offsets", interrupted)
     with pytest.raises(KeyboardInterrupt):
         bench.enter("b905000000 0f05")
 
@@ -197,10 +197,21 @@ def test_page_map_says_what_the_machine_says(bench: Bench) -> None:
         ("0f01f9", [0]),
         ("f04889c3", [0]),  # LOCK where it is not allowed
         ("f0480107", []),  # and where it is
+        ("8fe878ccc0f1", [0]),
+        ("8f00 8f4010 8fc0", []),  # POP, not XOP
+        ("c7f800000000 c6f801", [0, 6]),
+        ("0faee8 f30faee8 0faef0 0faef8", [3]),  # among fences
     ],
 )
 def test_instructions_that_must_not_reach_the_emulator(code: str, offsets: list[int]) -> None:
-    assert trapped_offsets(bytes.fromhex(code), 0x1000) == offsets
+    assert trapped_offsets(bytes.fromhex(code), 0x1000, len(bytes.fromhex(code))) == offsets
+
+
+def test_only_the_block_is_searched_for_instructions_that_must_not_reach_the_emulator() -> None:
+    code = bytes.fromhex("90 ec 90 ec")
+    assert trapped_offsets(code, 0x1000, 3) == [1]
+    assert trapped_offsets(bytes.fromhex("cc 8fe878cc c0f1"), 0x1000, 5) == [0, 1]  # the last begins in the block
+    assert trapped_offsets(bytes.fromhex("cc 0f38f00425"), 0x1000, 6) == [0]  # no more bytes: nobody knows
 
 
 def test_many_refused_instructions_and_stale_hooks(bench: Bench) -> None:

@@ -96,6 +96,10 @@ class BlockCounter:
         """Address of the block that ran last, or None where Unicorn counts."""
         return self.left[2] % (1 << 64) if self.callback else None
 
+    def forget_last_block(self) -> None:
+        """Let no block have run last, until the next does."""
+        self.left[2] = 0
+
     def set(self, instructions: int) -> None:
         """Allow a number of instructions from now on; 0 for no bound."""
         self.left[0] = instructions * BYTES_PER_INSTRUCTION if instructions else _UNLIMITED

@@ -17,8 +17,8 @@ _LONGEST_BLOCK = 1024
 _BRANCHES = frozenset({FlowControl.INDIRECT_BRANCH, FlowControl.INDIRECT_CALL, FlowControl.RETURN})
 
 
-def find_branch(memory: PhysicalMemory, block: int) -> Instruction | None:
-    """Return the indirect branch or return that ends a block of code, or None if it ends otherwise.
+def find_end(memory: PhysicalMemory, block: int) -> Instruction | None:
+    """Return the instruction that ends a block of code by leading elsewhere, or None if there is none.
 
     Args:
         memory: The machine's memory.
@@ -27,12 +27,16 @@ def find_branch(memory: PhysicalMemory, block: int) -> Instruction | None:
     rip = block
     for _ in range(_LONGEST_BLOCK):
         instruction = decode(page_map.fetch(memory, rip), rip)
-        if instruction is None:
-            return None
-        if instruction.flow_control != FlowControl.NEXT:
-            return instruction if instruction.flow_control in _BRANCHES else None
+        if instruction is None or instruction.flow_control != FlowControl.NEXT:
+            return instruction
         rip = instruction.next_ip
     return None
+
+
+def find_branch(memory: PhysicalMemory, block: int) -> Instruction | None:
+    """Return the indirect branch or return that ends a block of code, or None if it ends otherwise."""
+    end = find_end(memory, block)
+    return end if end is not None and end.flow_control in _BRANCHES else None
 
 
 def undo(branch: Instruction, after: Registers) -> Registers:

@@ -11,15 +11,15 @@ from mmsupervisor.machine.memory import BusError, PhysicalMemory
 from mmsupervisor.processor.exceptions import DEBUG, GENERAL_PROTECTION, INVALID_OPCODE
 from mmsupervisor.processor.instructions import decode, memory_uses
 from mmsupervisor.processor.interface import CALL_GATE_SELECTOR, CpuIdLeaf, CpuIdTable, Registers
-from mmsupervisor.processor.trapped import TRAPPED
+from mmsupervisor.processor.trapped import is_absent
 
 _NOTHING = CpuIdLeaf(0, 0, 0, 0)
 _INTEL_EBX = int.from_bytes(b"Genu", "little")
 
 
-def is_trapped(instruction: Instruction) -> bool:
-    """Return whether the instruction is one that never reaches an emulator."""
-    return instruction.mnemonic in TRAPPED
+def is_system_call(instruction: Instruction) -> bool:
+    """Return whether it is SYSCALL."""
+    return instruction.mnemonic == Mnemonic.SYSCALL
 
 
 def is_cpuid(instruction: Instruction) -> bool:
@@ -61,7 +61,7 @@ def refusal(instruction: Instruction, table: CpuIdTable) -> tuple[int, int]:
         return GENERAL_PROTECTION, number << 3 | 2  # the gate's privilege level is 0: error code of the gate, IDT
     if instruction.mnemonic == Mnemonic.INT1:
         return DEBUG, 0
-    if instruction.mnemonic in (Mnemonic.VZEROUPPER, Mnemonic.VZEROALL):
+    if is_absent(instruction):
         return INVALID_OPCODE, 0
     if instruction.mnemonic in (Mnemonic.SYSENTER, Mnemonic.SYSEXIT, Mnemonic.SYSEXITQ):
         leaf = table.get((0, 0), _NOTHING)

@@ -16,6 +16,13 @@ from mmsupervisor.processor.page_map import WITHIN
 WINDOW = 1 << 50
 """What is added to an address to reach the device there; beyond every physical address."""
 
+NEEDED = {
+    uc.UC_MEM_READ: (uc.UC_PROT_READ, Access.READ),
+    uc.UC_MEM_WRITE: (uc.UC_PROT_WRITE, Access.WRITE),
+    uc.UC_MEM_FETCH: (uc.UC_PROT_EXEC, Access.EXECUTE),
+}
+"""What a fill asks for: the permission, and what it is called outside."""
+
 _TO_MEMORY, _TO_DEVICE = 0x100, 0x200
 """Beside Unicorn's permissions: where the page leads. One that leads elsewhere has to be asked for anew."""
 

@@ -8,7 +8,9 @@ from typing import ClassVar
 from mmsupervisor.machine.memory import PAGE_MASK, Access, Bank, PhysicalMemory, ProtectionChange
 from mmsupervisor.processor import branches, exceptions, page_map, special
 from mmsupervisor.processor.alignment import is_misaligned
+from mmsupervisor.processor.code_view import CodeView
 from mmsupervisor.processor.decoder import AddressFault, DeviceOperation, MemoryFault, Touch, begin_device_operation
+from mmsupervisor.processor.engine_stop import Stop
 from mmsupervisor.processor.instructions import MASK64, decode, is_canonical, is_undefined, register_values
 from mmsupervisor.processor.interface import (
     CALL_GATE_POINTER,
@@ -25,6 +27,7 @@ from mmsupervisor.processor.interface import (
     SystemCall,
     TimestampRead,
 )
+from mmsupervisor.processor.trapped import is_trapped
 from mmsupervisor.processor.unicorn_unsafe import (
     R8,
     R9,
@@ -37,7 +40,6 @@ from mmsupervisor.processor.unicorn_unsafe import (
     RIP,
     RSP,
     Engine,
-    Stop,
 )
 
 _ARGUMENTS = (RCX, RDX, R8, R9)
@@ -77,9 +79,7 @@ class UnicornProcessor:
         self._options = options
         self._changes: list[ProtectionChange] = memory.subscribe()
         self._mapped: tuple[Bank, ...] = ()
-        self._engine = Engine(
-            lambda page: page_map.access_without_exit(memory.state(page)), memory.read, self._loads_descriptor
-        )
+        self._engine = Engine(lambda page: page_map.access_without_exit(memory.state(page)), CodeView(memory))
         self._write_entry = self._engine.writer(RAX, RCX, RDX, RSP, R8, R9, R15)
         self._write_return = self._engine.writer(RAX, RCX, R11)
         self._answer: Callable[[int], Exit] = self._nothing_to_resume
@@ -181,10 +181,6 @@ class UnicornProcessor:
                 self.forget_code(change.start, change.size)
         self._changes.clear()
 
-    def _loads_descriptor(self, rip: int) -> bool:
-        instruction = decode(page_map.fetch(self.memory, rip), rip)
-        return instruction is not None and special.loads_descriptor(instruction)
-
     # Running
 
     def _run(self, rip: int) -> Exit:
@@ -226,7 +222,7 @@ class UnicornProcessor:
             return self._fault(exceptions.INVALID_OPCODE, 0, registers, code)
         if instruction is not None and is_misaligned(instruction, registers):
             return self._fault(exceptions.GENERAL_PROTECTION, 0, registers, code)
-        if instruction is None or not special.is_trapped(instruction):
+        if instruction is None or not is_trapped(instruction):
             self._engine.disarm(registers.rip)  # other code is there now
             return None
         if special.is_cpuid(instruction):

@@ -18,7 +18,6 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
 from importlib import import_module
 from typing import Any
 
@@ -26,9 +25,10 @@ from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
 from mmsupervisor.machine.memory import PAGE_SIZE, Access, MmioDevice, ProtectionChange
-from mmsupervisor.processor.alignment import AlignedOperand, aligned_operands, lies_askew
 from mmsupervisor.processor.block_counter_unsafe import BlockCounter
+from mmsupervisor.processor.code_view import CodeView
 from mmsupervisor.processor.engine_context import NOTHING_IN_FLIGHT, EngineError, find_layout
+from mmsupervisor.processor.engine_stop import Stop
 from mmsupervisor.processor.interface import Registers
 from mmsupervisor.processor.ring3_setup import (
     CODE,
@@ -42,8 +42,9 @@ from mmsupervisor.processor.ring3_setup import (
     USER_CODE,
     setup_page,
 )
-from mmsupervisor.processor.trapped import trapped_offsets
-from mmsupervisor.processor.unicorn_pages import WINDOW, PageGrants
+from mmsupervisor.processor.trapped import Traps
+from mmsupervisor.processor.unicorn_pages import NEEDED, WINDOW, PageGrants
+from mmsupervisor.processor.untranslatable import Untranslatable
 
 # The binding is only partly annotated: to the type checker it is whatever it is.
 unicorn: Any = import_module("unicorn")
@@ -51,27 +52,6 @@ binding: Any = import_module("unicorn.unicorn_py3.unicorn")
 
 _GENERAL = [name.upper() for name in Registers.__slots__]
 RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, R15, RIP, RFLAGS = range(len(_GENERAL))
-
-_NEEDED = {
-    uc.UC_MEM_READ: (uc.UC_PROT_READ, Access.READ),
-    uc.UC_MEM_WRITE: (uc.UC_PROT_WRITE, Access.WRITE),
-    uc.UC_MEM_FETCH: (uc.UC_PROT_EXEC, Access.EXECUTE),
-}
-"""What a fill asks for: the permission, and what it is called outside."""
-
-
-class Stop(Enum):
-    """Why a run came to an end."""
-
-    SYSCALL = auto()
-    TRAPPED = auto()
-    EXCEPTION = auto()
-    INVALID = auto()
-    DENIED = auto()
-    BUDGET = auto()
-    REACHED = auto()
-    BROKEN = auto()
-
 
 # Looked up once: members of an enumeration are slow to reach, and every system call ends in one of these.
 _SYSCALL, _BUDGET = Stop.SYSCALL, Stop.BUDGET
@@ -88,31 +68,25 @@ class Engine:
         reason: Text of the last :attr:`Stop.BROKEN`; ``counter`` is what counts instructions, and edges if asked to.
     """
 
-    def __init__(
-        self,
-        lookup: Callable[[int], int],
-        read_code: Callable[[int, int], bytes],
-        loads_descriptor: Callable[[int], bool],
-    ) -> None:
+    def __init__(self, lookup: Callable[[int], int], code: CodeView) -> None:
         """Open Unicorn and bring it to ring 3.
 
         Args:
             lookup: Gives what ring 3 may do with the page at an address without an exit, as of
                 :func:`mmsupervisor.processor.page_map.access_without_exit`.
-            read_code: Gives bytes of memory at an address.
-            loads_descriptor: Whether the instruction at an address reads the descriptor table.
+            code: The code in memory.
 
         Raises:
             EngineError: this build of Unicorn lacks a behaviour the engine relies on.
         """
         self._pages = PageGrants(lookup)
-        self._read_code = read_code
-        self._loads_descriptor = loads_descriptor
+        self._code = code
+        self._untranslatable = Untranslatable(code)
         self._failure: BaseException | None = None
         self._stop: Stop | None = None
         self._setting_up = True
-        self._traps: dict[int, int] = {}
-        self._aligned: dict[int, AlignedOperand] = {}
+        self._traps = Traps()
+        self._hooks: dict[int, int] = {}
         self._found: tuple[int, int, list[int]] | None = None
         self._callbacks: list[Any] = []
         self.vector = 0
@@ -270,16 +244,32 @@ class Engine:
 
     def _on_fill(self, _uc: int, page: int, kind: int, entry: Any, _data: int) -> bool:
         granted, leads_to = (self._setup_access(), page) if page == SETUP else self._pages.ask(page)
-        permission, needed = _NEEDED[kind]
+        permission, needed = NEEDED[kind]
         if not granted & permission:
             self._stop = Stop.DENIED
             self.denied_page = page
             self.denied_access = needed
             return False
+        if granted & uc.UC_PROT_EXEC and not self._setting_up:
+            granted = self._grant_code(page, kind, granted)
         filled = entry[0]
         filled.paddr = leads_to
         filled.perms = granted
         return True
+
+    def _grant_code(self, page: int, kind: int, granted: int) -> int:
+        """Look at code before it is executed; code that ring 3 may change, each time that it may have done so."""
+        known = self._untranslatable.knows(page) and not granted & uc.UC_PROT_WRITE
+        if kind != uc.UC_MEM_FETCH:
+            return granted if known else granted & ~uc.UC_PROT_EXEC
+        if not known and self._untranslatable.look_at(page):
+            self._set_exits()
+            self.counter.forget_last_block()  # the run goes on: whatever ended in a system call ran before it
+        return granted & ~uc.UC_PROT_WRITE
+
+    def _set_exits(self, *more: int) -> None:
+        """Have Unicorn stop where it must not translate anything, and where more is asked for."""
+        self._uc.ctl_set_exits([*self._untranslatable.starts, *more])
 
     def _setup_access(self) -> int:
         """Let the processor itself read descriptors, and nobody else.
@@ -290,7 +280,7 @@ class Engine:
         if self._setting_up:
             return int(uc.UC_PROT_ALL)
         self.read_registers()
-        return int(uc.UC_PROT_READ) if self._loads_descriptor(self.registers[RIP]) else 0
+        return int(uc.UC_PROT_READ) if self._code.loads_descriptor(self.registers[RIP]) else 0
 
     def _on_exception(self, _uc: int, vector: int, _data: int) -> None:
         self._stop = Stop.EXCEPTION
@@ -298,10 +288,9 @@ class Engine:
         self._emu_stop(self._handle)
 
     def _on_trap(self, _uc: int, address: int, _size: int, _data: int) -> None:
-        operand = self._aligned.get(address)
-        if operand is not None:
+        if self._traps.depends_on_registers(address):
             self.read_registers()
-            if not lies_askew(operand, self.registers):
+            if not self._traps.lies_askew(address, self.registers):
                 return
         self._stop = Stop.TRAPPED
         self._emu_stop(self._handle)
@@ -314,14 +303,8 @@ class Engine:
         if self._setting_up:
             return
         start, size = block[0].pc, block[0].size
-        code = self._read_code(start, size)
-        addresses = [start + offset for offset in trapped_offsets(code, start)]
-        for address in addresses:
-            self._aligned.pop(address, None)  # other code was there before
-        for operand in aligned_operands(code, start):
-            addresses.append(start + operand.offset)
-            self._aligned[addresses[-1]] = operand
-        fresh = [address for address in addresses if address not in self._traps]
+        addresses = self._traps.find(self._code.read_on(start, size), start, size)
+        fresh = [address for address in addresses if address not in self._hooks]
         if fresh:
             self._found = (start, size, fresh)
             self._emu_stop(self._handle)
@@ -338,10 +321,14 @@ class Engine:
         """
         while True:
             self._stop = None
+            if rip in self._untranslatable.starts:
+                self.counter.forget_last_block()
             status = self._start(self._handle, rip, 0, 0, self.counter.run_limit)
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
+            if not status and self._stop is None and self._found is None and self._untranslatable.starts:
+                self._stop = self._stop_at_exit()
             if not self.counter.callback:
                 self.counter.charge_run(not status and self._stop is None and self._found is None)
             if self._found is None:
@@ -357,6 +344,14 @@ class Engine:
         self.reason = f"Unicorn: {unicorn.UcError(status)}"
         return Stop.BROKEN
 
+    def _stop_at_exit(self) -> Stop | None:
+        """Tell an exit from a system call in front of one, of which there is no word either."""
+        self.read_registers()
+        rip, block = self.registers[RIP], self.counter.last_block
+        if rip not in self._untranslatable.starts or (block and self._code.ends_in_system_call(block, rip)):
+            return None
+        return Stop.INVALID
+
     def _arm_traps(self) -> int:
         """Hook the instructions found in the block that is about to run, have it translated again; return its RIP."""
         assert self._found is not None  # noqa: S101 - the caller looked
@@ -364,14 +359,14 @@ class Engine:
         self._found = None
         callback = ctypes.cast(self._trap_callback, ctypes.c_void_p).value or 0
         for address in addresses:
-            self._traps[address] = self._add_hook(uc.UC_HOOK_CODE, callback, 0, address, address)
+            self._hooks[address] = self._add_hook(uc.UC_HOOK_CODE, callback, 0, address, address)
         self._uc.ctl_remove_cache(start, start + size)
         return start
 
     def disarm(self, address: int) -> None:
         """Take the trap at an address away: other code is there now."""
-        binding.uclib.uc_hook_del(self._uc._uch, self._traps.pop(address))
-        self._aligned.pop(address, None)
+        binding.uclib.uc_hook_del(self._uc._uch, self._hooks.pop(address))
+        self._traps.forget(address)
         self._uc.ctl_remove_cache(address, address + 1)
 
     # State
@@ -470,6 +465,8 @@ class Engine:
     def forget_code(self, start: int, size: int) -> None:
         """Forget what was translated from a range that ring 3 may execute."""
         self._uc.ctl_remove_cache(start, start + size)
+        if self._untranslatable.look_again(start, size):
+            self._set_exits()
 
     @property
     def last_block(self) -> int | None:
@@ -478,11 +475,11 @@ class Engine:
 
     def run_up_to(self, rip: int, end: int) -> Stop:
         """Execute from ``rip``, but not the instruction at ``end``; :attr:`Stop.REACHED` if that was next."""
-        self._uc.ctl_set_exits([end])
+        self._set_exits(end)
         try:
             stop = self.run(rip)
         finally:
-            self._uc.ctl_set_exits([])
+            self._set_exits()
         if stop in (Stop.SYSCALL, Stop.BUDGET):
             self.read_registers()
             if self.registers[RIP] == end:

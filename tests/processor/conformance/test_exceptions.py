@@ -100,6 +100,7 @@ UMIP = [
     case("smsw memory", "0f0127", GP, rdi=DATA),
     case("smsw eax", "0f01e0", GP),
 ]
+BIT_TESTS = {"bt": "a3", "bts": "ab", "btr": "b3", "btc": "bb"}
 ABSENT = [
     case("ud2", "0f0b", UD),
     case("ud1", "0fb9c0", UD),
@@ -107,6 +108,16 @@ ABSENT = [
     case("an opcode that is gone in 64-bit mode", "06", UD),
     case("into", "ce", UD),
     case("lock on an instruction without it", "f04889c3", UD),
+    *(case(f"lock {name} eax, ecx", f"f00f{code}c8", UD) for name, code in BIT_TESTS.items()),
+    *(
+        case(f"lock {name} eax, ecx after more prefixes", f"2ef06648f2490f{code}c8", UD)
+        for name, code in BIT_TESTS.items()
+    ),
+    *(case(f"lock bit test {number} of eax, 9", f"f00fba{0xC0 | number << 3:02x}09", UD) for number in range(8)),
+    case("sha1rnds4", "0f3accc100", UD),
+    case("movbe eax, [0xcc]", "0f38f00425cc000000", UD),
+    case("movbe eax, [rdi] of 16 bits", "660f38f007", UD),
+    case("an xop instruction", "8fe878ccc0f1", UD),
     case("xgetbv", "0f01d0", UD),
     case("xsetbv", "0f01d1", UD),
     case("xsave", "0fae27", UD, rdi=DATA),

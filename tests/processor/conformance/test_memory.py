@@ -261,6 +261,83 @@ def test_code_where_a_refused_instruction_used_to_be(bench: Bench) -> None:
     assert isinstance(bench.enter("90 ec"), Fault)
 
 
+LOCKED_BIT_TEST = "f00fabc8"
+"""lock bts eax, ecx: undefined, and Unicorn must not even translate it."""
+
+
+def undefined_at(ended: object, rip: int) -> bool:
+    return isinstance(ended, Fault) and (ended.vector, ended.rip) == (6, rip)
+
+
+def test_a_locked_bit_test_behind_a_system_call(bench: Bench) -> None:
+    assert isinstance(bench.enter("0f05" + LOCKED_BIT_TEST), SystemCall)
+    for _ in range(2):
+        assert undefined_at(bench.processor.resume(), CODE + 2)
+    ended = bench.enter("0f05 0f05 90" + LOCKED_BIT_TEST)
+    assert isinstance(ended, SystemCall)
+    ended = bench.processor.resume()
+    assert isinstance(ended, SystemCall)
+    assert ended.rip == CODE + 4
+    assert undefined_at(bench.processor.resume(), CODE + 5)
+
+
+def test_a_locked_bit_test_behind_a_system_call_that_ends_a_page(bench: Bench) -> None:
+    bench.put(LOCKED_BIT_TEST, CODE + PAGE_SIZE)
+    assert isinstance(bench.enter("0f05", at=CODE + PAGE_SIZE - 2), SystemCall)
+    assert undefined_at(bench.processor.resume(), CODE + PAGE_SIZE)
+
+
+def test_a_locked_bit_test_that_is_jumped_to(bench: Bench) -> None:
+    # SYSCALL is in front of it, but does not run: jmp over it
+    assert undefined_at(bench.enter("eb02 0f05" + LOCKED_BIT_TEST), CODE + 4)
+    assert undefined_at(bench.enter(LOCKED_BIT_TEST), CODE)
+
+
+def test_a_locked_bit_test_in_a_page_that_was_read_before(bench: Bench) -> None:
+    bench.put(LOCKED_BIT_TEST, CODE + 2 * PAGE_SIZE)
+    # mov eax, [rdi]; jmp rdi
+    assert undefined_at(bench.run("8b07 ffe7", rdi=CODE + 2 * PAGE_SIZE), CODE + 2 * PAGE_SIZE)
+
+
+def test_a_locked_bit_test_across_pages(bench: Bench) -> None:
+    for before in (1, 2, 3):
+        at = CODE + PAGE_SIZE - before
+        assert undefined_at(bench.enter(LOCKED_BIT_TEST, at=at), at)
+        bench.put("90909090", at)
+
+
+def test_a_locked_bit_test_comes_and_goes(bench: Bench) -> None:
+    for _ in range(3):
+        assert isinstance(bench.enter("90909090 0f05"), SystemCall)
+        assert undefined_at(bench.enter("90909090" + LOCKED_BIT_TEST), CODE + 4)
+        at = CODE + PAGE_SIZE - 1  # its first byte alone lies in this page
+        assert isinstance(bench.enter("90 90 0f05", at=at), SystemCall)
+        bench.put("f0", at)
+        bench.put(LOCKED_BIT_TEST[2:], CODE + PAGE_SIZE)
+        assert undefined_at(bench.go(at), at)
+
+
+def test_a_locked_bit_test_in_code_that_runs_off_its_last_page(bench: Bench) -> None:
+    assert undefined_at(bench.enter(LOCKED_BIT_TEST + "90", at=CODE_END - 5), CODE_END - 5)
+    assert undefined_at(bench.enter("90" + LOCKED_BIT_TEST + "48", at=CODE_END - 6), CODE_END - 5)
+
+
+def test_a_locked_bit_test_that_ring_3_writes_itself(bench: Bench) -> None:
+    # mov dword [rip], the instruction; four NOPs become it; then once more by a loop that first writes them back
+    ended = bench.run(f"c70500000000{LOCKED_BIT_TEST} 90909090 0f05", at=WRITABLE_CODE)
+    assert undefined_at(ended, WRITABLE_CODE + 10)
+    # mov dword [rip + 9], ...; dec ecx; jns to the NOPs; syscall; the NOPs; jmp back to the mov
+    code = f"c70509000000{LOCKED_BIT_TEST} ffc9 7902 0f05 90909090"
+    assert isinstance(bench.run(code, at=WRITABLE_CODE, rcx=0), SystemCall)
+
+
+def test_a_loop_that_writes_code_and_data_on_its_own_page(bench: Bench) -> None:
+    # inc dword [rip + 0x80]; dec ecx; jnz; mov eax, [rip + 0x79]; syscall
+    call = bench.run("ff0580000000 ffc9 75f6 8b0576000000 0f05", at=WRITABLE_CODE, rcx=50)
+    assert isinstance(call, SystemCall)
+    assert call.number == 50
+
+
 def test_the_last_page_of_the_machine(bench: Bench) -> None:
     call = bench.run("0f05", at=TOP + PAGE_SIZE - 2)
     assert isinstance(call, SystemCall)

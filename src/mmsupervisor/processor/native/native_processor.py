@@ -57,6 +57,7 @@ from mmsupervisor.processor.native.layout import (
 from mmsupervisor.processor.native.segments import SegmentFault, Selectors
 from mmsupervisor.processor.native.stub_memory import StubMemory
 from mmsupervisor.processor.native.stub_unsafe import Stub, StubDiedError, StubError
+from mmsupervisor.processor.trapped import is_trapped
 
 _SIGSYS = 31
 _TIMERS = frozenset((14, 26))  # SIGALRM, SIGVTALRM
@@ -337,7 +338,7 @@ class NativeProcessor:
         if special.is_timestamp(instruction):
             self._answer = self._answer_timestamp
             return TimestampRead(registers.rip, special.is_timestamp_with_cpu(instruction))
-        if special.is_trapped(instruction):
+        if is_trapped(instruction):
             vector, error_code = special.refusal(instruction, self._options.cpuid)
             return self._fault(vector, error_code, registers, code)
         if segments.concerns(instruction):
