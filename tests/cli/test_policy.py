@@ -151,6 +151,21 @@ def test_level() -> None:
     assert document("level", "default", "--vendor", "amd")["reached"] is None
 
 
+def test_a_policy_that_cannot_be_fetched_reaches_no_level(tmp_path: Path) -> None:
+    path = tmp_path / "twice.toml"
+    rule = '[[root.rule]]\nport = 0x70\nlength = 2\naccess = ["read"]\n'
+    lists = "".join(f'[[root]]\ntype = "{kind}"\nlist = "allow"\n' for kind in ("MSR", "SAVE_STATE", "IO"))
+    for rules, code in ((rule, ExitCode.OK), (rule * 2, ExitCode.NOT_MET)):
+        path.write_text(f"policy-form = 1\n{lists}{rules}", "utf-8")
+        found = document("level", path, "--vendor", "amd", "--at-least", "10", code=code)
+        assert (found["refused"] is None) is (code is ExitCode.OK)
+        assert found["reports"][0]["level"] == (30 if code is ExitCode.OK else None)
+    text = run("level", path, "--at-least", "10").output
+    assert "no level: the supervisor refuses it when it is to be fetched: " in text
+    assert "twice.toml:15)" in text
+    assert text.endswith("at least 10: no\n")
+
+
 def test_level_of_a_booted_platform() -> None:
     found = document("level", "--boot", "sample")
     (report,) = found["reports"]
@@ -178,7 +193,11 @@ def test_explain() -> None:
     assert answer["decision"]["allowed"] is False
     assert answer["entry_reason"] == "RTIT_CTL: processor trace"
     assert answer["walk"][-1]["covers"] is True
-    assert document("explain", "intel", "read msr 0x10")["entry_reason"] is None
+    plain = document("explain", "intel", "read msr 0x10")
+    assert (plain["entry_reason"], plain["cause"]) == (None, None)
+    reading = "read 24 bytes of io of the save state on input of 1 byte"
+    assert document("explain", "default", reading)["cause"]["entry"]["field"] == "RAX"
+    assert "RAX:\n    allow list: the entry's condition does not hold" in run("explain", "default", reading).output
     assert run("explain", "intel", "dance").exit_code == ExitCode.USAGE
 
 

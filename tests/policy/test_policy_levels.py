@@ -24,6 +24,7 @@ from mmsupervisor.policy.model import (
     RootType,
     SaveStateEntry,
 )
+from mmsupervisor.policy.toml_names import default_layout
 from mmsupervisor.policy.toml_source import read_toml_policy
 
 ALLOW, DENY = 0, 1
@@ -153,6 +154,17 @@ def test_levels(one: Policy, expected: tuple[int | None, int | None]) -> None:
     assert levels(one) == expected
 
 
+def test_what_the_supervisor_refuses_to_hand_out_has_no_level() -> None:
+    """The checker judges what it fetched, and a fetch ends with the supervisor's own check."""
+    twice = io(DENY, *PCI, IoEntry(0xCFC, 1, 2))
+    report = judge(twice, Vendor.AMD)
+    assert (report.reference.level, report.real.level, report.level, report.reaches(0)) == (30, 30, None, False)
+    assert "rule 5: IO entries 1 and 2 clash" in report.refusal
+    outside = replace(policy(), root_count=9)
+    assert "only 4 are inside" in judge(outside, Vendor.AMD).refusal
+    assert judge(policy(), Vendor.AMD).refusal == ""
+
+
 def test_errors_are_named() -> None:
     def error(one: Policy, facts: MemoryFacts | None = None) -> str:
         return judge(one, Vendor.AMD, facts).reference.error
@@ -237,7 +249,9 @@ PAGE = 0x1000
 
 
 def mapped(*entries: MemEntry, attr: int = ALLOW) -> Policy:
-    return policy(PORTS, MSRS, SAVE_STATE, PolicyRoot(RootType.MEM, attr, entries))
+    """As a fetch returns it: without a legacy list of memory."""
+    roots = (PORTS, MSRS, SAVE_STATE, PolicyRoot(RootType.MEM, attr, entries))
+    return default_layout(roots, memory_root=True, file="fetched")
 
 
 BUFFER = MemEntry(0x10_0000, 0x1_0000, 3)

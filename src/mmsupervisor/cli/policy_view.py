@@ -73,6 +73,8 @@ def check_lines(document: Document) -> Iterator[str]:
 def level_lines(document: Document) -> Iterator[str]:
     """Both verdicts side by side, then what is missing."""
     yield _head(document)
+    if document["refused"] is not None:
+        yield f"no level: the supervisor refuses it when it is to be fetched: {document['refused']}"
     for report in document["reports"]:
         yield ""
         yield from _report_lines(report)
@@ -144,18 +146,26 @@ def _because(decision: Document) -> str:
     return f"{decision['list']} entry {entry['index']}" + (f" ({entry['place']})" if entry["place"] else "")
 
 
-def explain_lines(document: Document) -> Iterator[str]:
-    """The decision, the rule, the walk."""
-    decision = document["decision"]
-    yield f"{document['question']}: {'allowed' if decision['allowed'] else 'denied'} ({decision['status']})"
+def _rule_lines(decision: Document) -> Iterator[str]:
+    """Why, by which rule of the fact sheets, and by which entry."""
     named = f"{decision['list']} list: " if decision["list"] is not None else ""
     yield f"{_INDENT}{named}{decision['reason']} [{decision['rule']}]"
     entry = decision["entry"]
     if entry is not None:
         place = f" ({entry['place']})" if entry["place"] else ""
         yield f"{_INDENT}entry {entry['index']}: {entry_text(entry)}{place}"
-        if said := _said({key: document[f"entry_{key}"] for key in _NOTES}):
-            yield f"{_INDENT}says:{said}"
+
+
+def explain_lines(document: Document) -> Iterator[str]:
+    """The decision, the rule, the walk."""
+    decision, cause = document["decision"], document["cause"]
+    yield f"{document['question']}: {'allowed' if decision['allowed'] else 'denied'} ({decision['status']})"
+    yield from _rule_lines(decision)
+    if said := _said({key: document[f"entry_{key}"] for key in _NOTES}):
+        yield f"{_INDENT}says:{said}"
+    if cause is not None:
+        yield f"{_INDENT}RAX:"
+        yield from (f"{_INDENT}{line}" for line in _rule_lines(cause))
     for surprise in decision["surprises"]:
         yield f"{_INDENT}only so because {surprise['text']} [{surprise['source']}]"
     if document["walk"]:

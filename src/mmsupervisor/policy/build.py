@@ -7,10 +7,10 @@ from enum import Enum
 
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.policy.blob import write_blob
-from mmsupervisor.policy.check import security_policy_check
+from mmsupervisor.policy.check import objection
 from mmsupervisor.policy.layout import PolicyLayoutError
 from mmsupervisor.policy.legacy import assemble_legacy, write_legacy_blob
-from mmsupervisor.policy.model import AccessAttr, Policy, PolicyBoundsError, PolicyRoot, RootType
+from mmsupervisor.policy.model import AccessAttr, Policy, PolicyRoot, RootType
 from mmsupervisor.policy.sequential import write_sequential_blob
 from mmsupervisor.policy.source import PolicySource
 from mmsupervisor.policy.toml_writer import write_toml
@@ -41,12 +41,8 @@ def require_sound(policy: Policy) -> None:
     Raises:
         UnsoundPolicyError: with the first violation.
     """
-    try:
-        violation = security_policy_check(policy)
-    except PolicyBoundsError as error:
-        raise UnsoundPolicyError(str(error)) from error
-    if violation is not None:
-        raise UnsoundPolicyError(f"{policy.file}: {violation}")
+    if why := objection(policy):
+        raise UnsoundPolicyError(why)
 
 
 def write_policy(source: PolicySource, form: OutputForm) -> bytes:

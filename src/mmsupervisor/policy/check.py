@@ -25,6 +25,7 @@ from mmsupervisor.policy.model import (
     MsrEntry,
     Place,
     Policy,
+    PolicyBoundsError,
     PolicyRoot,
     RootType,
     SaveStateEntry,
@@ -100,6 +101,15 @@ def security_policy_check(policy: Policy) -> Violation | None:
     if total != policy.size:
         return Violation(12, f"the parts add up to {total:#x} bytes, Size is {policy.size:#x}")
     return None
+
+
+def objection(policy: Policy) -> str:
+    """Why the supervisor refuses a policy, as one line that begins with its name; empty for one that passes."""
+    try:
+        violation = security_policy_check(policy)
+    except PolicyBoundsError as error:
+        return str(error)
+    return f"{policy.file}: {violation}" if violation is not None else ""
 
 
 def check_status(policy: Policy | None) -> Status:

@@ -151,10 +151,11 @@ def check_document(
 
 
 def level_document(loaded: LoadedPolicy, reports: Sequence[LevelReport], at_least: int | None) -> Document:
-    """Both verdicts for each vendor."""
+    """Both verdicts for each vendor; at least one report."""
     return {
         "schema": LEVEL_SCHEMA,
         **_input(loaded),
+        "refused": reports[0].refusal or None,
         "at_least": at_least,
         "reached": None if at_least is None else all(one.reaches(at_least) for one in reports),
         "reports": [
@@ -241,6 +242,7 @@ def explain_document(loaded: LoadedPolicy, answer: Explanation) -> Document:
         **_input(loaded),
         "question": answer.question,
         "decision": _decision(decision),
+        "cause": _decision(decision.cause),
         **{f"entry_{key}": value for key, value in _note(note).items()},
         "walk": [
             {"index": step.index, **entry_document(step.entry), "covers": step.covers, "why": step.why}

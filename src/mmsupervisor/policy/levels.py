@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mmsupervisor.policy.check import objection
 from mmsupervisor.policy.level_facts import Area, LevelFinding, MatEntry, MemoryFacts, Region, Verdict
 from mmsupervisor.policy.level_real import real_verdict
 from mmsupervisor.policy.level_reference import reference_verdict
@@ -24,17 +25,20 @@ class LevelReport:
         has_memory: Whether memory was judged; without, the levels are those of IO, MSRs and save state.
         reference: What the reference's checker computes.
         real: What is really so.
+        refusal: Why nobody could fetch the policy, and so measure it: the supervisor's own check refuses it. Empty for
+            a policy that passes.
     """
 
     vendor: Vendor
     has_memory: bool
     reference: Verdict
     real: Verdict
+    refusal: str = ""
 
     @property
     def level(self) -> int | None:
-        """The level by both verdicts: the lower one; None if either ends with an error."""
-        if self.reference.level is None or self.real.level is None:
+        """The level by both verdicts: the lower one; None if either ends with an error or the policy is refused."""
+        if self.refusal or self.reference.level is None or self.real.level is None:
             return None
         return min(self.reference.level, self.real.level)
 
@@ -52,7 +56,11 @@ def judge(policy: Policy, vendor: Vendor, facts: MemoryFacts | None = None) -> L
         facts: The platform's memory; without, memory is not judged.
     """
     return LevelReport(
-        vendor, facts is not None, reference_verdict(policy, vendor, facts), real_verdict(policy, vendor, facts)
+        vendor,
+        facts is not None,
+        reference_verdict(policy, vendor, facts),
+        real_verdict(policy, vendor, facts),
+        objection(policy),
     )
 
 
