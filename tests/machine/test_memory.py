@@ -52,6 +52,17 @@ def test_holes_are_bus_errors_and_write_nothing(memory: PhysicalMemory) -> None:
         memory.read(1 << 60, 1)
 
 
+def test_a_device_among_banks_is_a_bus_error_and_nothing_is_written(memory: PhysicalMemory) -> None:
+    memory.add_device(RAM + SIZE, 0x1000, "device", Device())
+    memory.add_ram(RAM + SIZE + 0x1000, 0x1000, "behind")
+    for address, bad in ((RAM + SIZE - 2, RAM + SIZE), (RAM + SIZE + 0xFFE, RAM + SIZE + 0xFFE)):
+        with pytest.raises(BusError) as caught:
+            memory.write(address, bytes([1]) * 0x1004)
+        assert caught.value.address == bad
+    assert memory.read(RAM + SIZE - 2, 2) == bytes(2)
+    assert memory.read(RAM + SIZE + 0x1000, 0x1000) == bytes(0x1000)
+
+
 def test_a_device_has_no_contents_but_flash_has(memory: PhysicalMemory) -> None:
     memory.add_device(0x100000, 0x1000, "device", Device())
     with pytest.raises(BusError):

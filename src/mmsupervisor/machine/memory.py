@@ -296,16 +296,17 @@ class PhysicalMemory:
         self._write_pieces(address, data)
 
     def _write_pieces(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        bank = self._bank_at(address, "write")
-        length = len(data)
-        if address + length > bank.end:
-            first = bank.end - address
-            self._bank_at(bank.end + (length - first) - 1, "write")
-            self.write(bank.end, data[first:])
-            data = data[:first]
-            length = first
-        offset = address - bank.base
-        self._buffer(bank, address, "write")[offset : offset + length] = data
+        pieces: list[tuple[memoryview, int, int]] = []
+        at, end = address, address + len(data)
+        while at < end or not pieces:
+            bank = self._bank_at(at, "write")
+            stop = min(end, bank.end)
+            pieces.append((self._buffer(bank, at, "write"), at - bank.base, stop - at))
+            at = stop
+        done = 0
+        for buffer, offset, length in pieces:
+            buffer[offset : offset + length] = data[done : done + length]
+            done += length
 
     def fill(self, address: int, length: int, value: int = 0) -> None:
         """Set bytes to one value; raises as :meth:`write` does."""
