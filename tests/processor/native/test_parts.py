@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -202,6 +203,21 @@ CASES = [
 @pytest.mark.parametrize(("name", "code", "expected"), CASES, ids=[row[0] for row in CASES])
 def test_what_is_replaced(name: str, code: str, expected: set[int]) -> None:
     assert survey(code) == expected
+
+
+def test_what_is_kept_of_code_is_little() -> None:
+    """A hostile image may consist of the shortest instructions, each a place that has to be remembered."""
+    size = 8 * PAGE_SIZE
+    code = b"\x90" * size + b"\xc3".ljust(PAGE_SIZE, b"\x90")
+    made = CodeSurvey(lambda address: code[address : address + PAGE_SIZE + 14] if address < len(code) else None)
+    tracemalloc.start()
+    try:
+        pages = made.explore(0)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(pages) == 9
+    assert most < 4 * size
 
 
 def test_suspects_are_found_in_every_page_position() -> None:

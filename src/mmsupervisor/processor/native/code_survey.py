@@ -8,35 +8,60 @@ ring 3 stops there, or judged by its surroundings (:mod:`likely_code`); else the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from iced_x86 import Decoder, FlowControl, Instruction, OpKind
+from iced_x86 import Code, Decoder, FlowControl, Instruction, OpKind
 
 from mmsupervisor.machine.memory import PAGE_MASK, PAGE_SIZE
 from mmsupervisor.processor.instructions import MAX_INSTRUCTION
 from mmsupervisor.processor.native import likely_code
 from mmsupervisor.processor.native.instruction_rules import must_be_replaced
 
+_REPLACED, _JUMPS, _ENDS = 1, 2, 4
+"""What an instruction is to the survey: replaced; goes to an address that it names; nothing follows it."""
+
 _TIMESTAMP = re.compile(rb"\x0f(?:\x31|\x01\xf9)", re.DOTALL)
-_ENDS = frozenset((FlowControl.RETURN, FlowControl.INDIRECT_BRANCH, FlowControl.EXCEPTION))
+_ELSEWHERE = frozenset(
+    (FlowControl.RETURN, FlowControl.INDIRECT_BRANCH, FlowControl.EXCEPTION, FlowControl.UNCONDITIONAL_BRANCH)
+)
 _BRANCHES = frozenset((FlowControl.CONDITIONAL_BRANCH, FlowControl.CALL, FlowControl.UNCONDITIONAL_BRANCH))
 _NEAR = frozenset((OpKind.NEAR_BRANCH16, OpKind.NEAR_BRANCH32, OpKind.NEAR_BRANCH64))
+
+_kinds: dict[int, int] = {}
+
+
+def _kind(instruction: Instruction) -> int:
+    """Return what an instruction is to the survey; but for INT, all of one code are the same."""
+    code = instruction.code
+    kind = _kinds.get(code)
+    if kind is None:
+        flow = instruction.flow_control
+        kind = _REPLACED if must_be_replaced(instruction) and not instruction.is_invalid else 0
+        if flow in _BRANCHES and instruction.op0_kind in _NEAR:
+            kind |= _JUMPS
+        if flow in _ELSEWHERE or instruction.is_invalid:
+            kind |= _ENDS
+        if code != Code.INT_IMM8:
+            _kinds[code] = kind
+    return kind
 
 
 class _Page:
     """One page of code: what is known of it.
 
     Attributes:
-        known: Size of each instruction found, by its offset.
+        known: Size of the instruction found at each offset, 0 where none was: however hostile the code is, what is
+            kept of it is not much larger.
         replaced: Offsets of those that must not reach the host.
         code: Its bytes, and some of the next page.
         is_searched: Whether code that only indirect jumps reach was looked for.
     """
 
-    __slots__ = ("_decoder", "code", "is_searched", "known", "replaced")
+    __slots__ = ("_address", "_decoder", "code", "is_searched", "known", "replaced")
 
     def __init__(self, address: int, code: bytes) -> None:
-        self.known: dict[int, int] = {}
+        self._address = address
+        self.known = bytearray(PAGE_SIZE)
         self.code = code
         self.is_searched = False
         self.replaced: set[int] = set()
@@ -44,14 +69,32 @@ class _Page:
 
     def covers(self, offset: int) -> bool:
         """Return whether a byte belongs to an instruction that was found."""
-        starts = range(offset, offset - MAX_INSTRUCTION, -1)
-        return any(offset - start < self.known.get(start, 0) for start in starts)
+        starts = range(min(offset, PAGE_SIZE - 1), max(offset - MAX_INSTRUCTION, -1), -1)
+        return any(offset - start < self.known[start] for start in starts)
 
-    def decode(self, address: int) -> Instruction:
-        decoder = self._decoder
-        decoder.position = address & PAGE_MASK
-        decoder.ip = address
-        return decoder.decode()
+    def follow(self, offset: int, waiting: list[int]) -> int | None:
+        """Take note of unknown instructions from an offset on; addresses that they name are added to ``waiting``.
+
+        Returns:
+            Where control goes on in another page, or None.
+        """
+        decoder, known, address = self._decoder, self.known, self._address
+        decoder.position, decoder.ip = offset, address + offset
+        while not known[offset]:
+            instruction = decoder.decode()
+            known[offset] = size = instruction.len or 1
+            kind = _kind(instruction)
+            if kind:
+                if kind & _REPLACED:
+                    self.replaced.add(offset)
+                if kind & _JUMPS:
+                    waiting.append(instruction.near_branch_target)
+                if kind & _ENDS:
+                    return None
+            offset += size
+            if offset >= PAGE_SIZE:
+                return address + offset
+        return None
 
 
 class CodeSurvey:
@@ -69,36 +112,22 @@ class CodeSurvey:
     def knows(self, address: int) -> bool:
         """Return whether an instruction at an address was found already."""
         page = self._pages.get(address & ~PAGE_MASK)
-        return page is not None and address & PAGE_MASK in page.known
+        return page is not None and page.known[address & PAGE_MASK] != 0
 
     def explore(self, start: int) -> set[int]:
         """Follow the code from an address; return the pages in which something new was found."""
         touched: set[int] = set()
         waiting = [start]
         while waiting:
-            address = waiting.pop()
-            touched.update(self._straight(address, waiting))
+            address: int | None = waiting.pop()
+            while address is not None:
+                page = self._page(address & ~PAGE_MASK)
+                offset = address & PAGE_MASK
+                if page is None or page.known[offset]:
+                    break
+                touched.add(address & ~PAGE_MASK)
+                address = page.follow(offset, waiting)
         return touched
-
-    def _straight(self, address: int, waiting: list[int]) -> Iterator[int]:
-        """Follow unknown instructions until control goes elsewhere; yield the page of each."""
-        while True:
-            page = self._page(address & ~PAGE_MASK)
-            if page is None or address & PAGE_MASK in page.known:
-                return
-            instruction = page.decode(address)
-            page.known[address & PAGE_MASK] = instruction.len or 1
-            yield address & ~PAGE_MASK
-            if instruction.is_invalid:
-                return
-            if must_be_replaced(instruction):
-                page.replaced.add(address & PAGE_MASK)
-            flow = instruction.flow_control
-            if flow in _BRANCHES and instruction.op0_kind in _NEAR:
-                waiting.append(instruction.near_branch_target)
-            if flow in _ENDS or flow == FlowControl.UNCONDITIONAL_BRANCH:
-                return
-            address = instruction.next_ip
 
     def _page(self, address: int) -> _Page | None:
         page = self._pages.get(address)
