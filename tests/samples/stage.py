@@ -196,8 +196,11 @@ class Stage:
         else:
             expected = self._place(case.address)
             assert finding.address == (address if expected is None else expected)
-            verb = "returned by RET to" if finding.kind.number == "MM-1105" else f"{case.access} at"
-            assert finding.detail.startswith(f"{verb} {finding.address:#x}")
+            if finding.kind.number == "MM-1105":
+                entered = self.module.place(self.module.entry)
+                assert finding.detail.startswith(f"entered at {entered}, it returned by RET to {finding.address:#x}")
+            else:
+                assert finding.detail.startswith(f"{case.access} at {finding.address:#x}")
 
     def _assert_call(self, finding: Finding, case: catalogue.Case) -> None:
         assert (finding.vector, finding.error_code, finding.address) == (None, None, None)

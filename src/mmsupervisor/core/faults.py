@@ -31,19 +31,19 @@ _ADDRESS = "an address is not canonical, or an operand not aligned"
 
 
 def explain_fault(
-    supervisor: Supervisor, fault: Fault, *, returned_by_ret: bool = False, caller: Place | None = None
+    supervisor: Supervisor, fault: Fault, *, returned_from: Place | None = None, caller: Place | None = None
 ) -> Finding:
     """Explain an exception.
 
     Args:
         supervisor: The supervisor.
         fault: The exception.
-        returned_by_ret: Whether the stack pointer shows that the routine popped the garbage slot below which
-            ring 3 was entered: it returned by RET.
+        returned_from: Where ring 3 was entered, if the stack pointer shows that the routine there popped the garbage
+            slot above it: it returned by RET.
         caller: What follows the call that led outside all images, if there was one.
     """
-    if returned_by_ret:
-        return _explain_return(supervisor, fault)
+    if returned_from is not None:
+        return _explain_return(supervisor, fault, returned_from)
     if fault.vector == _PAGE and fault.address is not None:
         return explain_page_fault(supervisor, fault, fault.address, caller)
     return _explain_instruction(supervisor, fault)
@@ -61,11 +61,11 @@ def _finding(supervisor: Supervisor, fault: Fault, number: str, detail: str, rul
     )
 
 
-def _explain_return(supervisor: Supervisor, fault: Fault) -> Finding:
+def _explain_return(supervisor: Supervisor, fault: Fault, entered: Place) -> Finding:
     driver = supervisor.log.driver
     return make_finding(
         "MM-1105",
-        f"returned by RET to {fault.rip:#x}, the slot that holds no return address",
+        f"entered at {entered}, it returned by RET to {fault.rip:#x}: the slot holds no return address",
         place=Place(driver, fault.rip),
         rule="syscall-abi.md §3.3: the only way back is the call gate",
         vector=fault.vector,

@@ -130,7 +130,7 @@ class Ring3:
                 case Fault():
                     relaxed = self._relaxed.answer(exit_, frame)
                     if relaxed is None:
-                        raise supervisor.die(self._explain(exit_, frame.rsp))
+                        raise supervisor.die(self._explain(exit_, frame))
                     exit_ = relaxed
                 case BudgetSpent():
                     supervisor.log.offset = None
@@ -145,16 +145,16 @@ class Ring3:
         detail = f"entered at {entered}, it did not come back within its budget of instructions"
         return make_finding("MM-1301", detail, subject=supervisor.log.driver, rule=_BUDGET_RULE)
 
-    def _explain(self, fault: Fault, entry_rsp: int) -> Finding:
+    def _explain(self, fault: Fault, frame: Frame) -> Finding:
         """Explain a fault; a fetch with the entry's slot popped is a routine that returned by RET."""
-        rsp = self._supervisor.processor.registers().rsp
-        by_ret = fault.access is Access.EXECUTE and fault.address == fault.rip and rsp == entry_rsp + 8
-        if by_ret:
-            self._supervisor.place = Place(self._supervisor.log.driver, fault.rip)
-            self._supervisor.rip = fault.rip
-        else:
-            self._locate(fault.rip, rsp)
-        return explain_fault(self._supervisor, fault, returned_by_ret=by_ret, caller=self._called_from(fault, rsp))
+        supervisor = self._supervisor
+        rsp = supervisor.processor.registers().rsp
+        if fault.access is Access.EXECUTE and fault.address == fault.rip and rsp == frame.rsp + 8:
+            supervisor.place = Place(supervisor.log.driver, fault.rip)
+            supervisor.rip = fault.rip
+            return explain_fault(supervisor, fault, returned_from=supervisor.modules.place(frame.target))
+        self._locate(fault.rip, rsp)
+        return explain_fault(supervisor, fault, caller=self._called_from(fault, rsp))
 
     def _called_from(self, fault: Fault, rsp: int) -> Place | None:
         """Return what follows the call that led to an address outside all images, or None if it was no call."""
