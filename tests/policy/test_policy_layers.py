@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
 import pytest
 
-from mmsupervisor.policy import shipped
+from mmsupervisor.policy import layers, shipped
 from mmsupervisor.policy.check import security_policy_check
+from mmsupervisor.policy.clashes import rules_clash
 from mmsupervisor.policy.layers import LayeredPolicy, put_on
 from mmsupervisor.policy.level_tables import Vendor
 from mmsupervisor.policy.levels import judge
-from mmsupervisor.policy.model import RootType
+from mmsupervisor.policy.model import Entry, Extra, IoEntry, MsrEntry, Policy, PolicyRoot, RootType
 from mmsupervisor.policy.source import PolicySource
+from mmsupervisor.policy.toml_names import default_layout
 from mmsupervisor.policy.toml_source import read_toml_policy
 
 CLOSED = """policy-form = 1
@@ -136,3 +142,75 @@ def test_a_list_that_ends_the_reference_s_judgement_weakens_the_minimum() -> Non
     assert all(one.is_weakening for one in put.problems)
     assert any("deny" in str(one).lower() for one in put.problems), texts(put)
     assert put_on(base, [layer("SAVE_STATE", "allow", '{ field = "IO_TRAP", access = ["read"] }')]).problems == ()
+
+
+def test_a_lists_own_note_is_the_bases_or_the_layers() -> None:
+    """The base's word on a list counts; where it has none, the layer's is kept."""
+    rule = '{ msr = 0x10, access = ["read"] }'
+    noted = read_toml_policy(
+        f'policy-form=1\n[[root]]\ntype="MSR"\nlist="allow"\nreason="ours"\nrule=[{rule}]'.encode()
+    )
+    assert put_on(closed(), [noted]).source.notes_of(1).note.reason == "ours"
+    based = read_toml_policy(CLOSED.replace('type = "MSR"', 'type = "MSR"\nreason = "base"').encode())
+    assert put_on(based, [noted]).source.notes_of(1).note.reason == "base"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda policy: replace(policy, flags=1),
+        lambda policy: replace(policy, version_minor=1),
+        lambda policy: replace(policy, extras=(Extra(policy.size, b"x"),)),
+        lambda policy: replace(policy, roots=(replace(policy.roots[0], reserved=b"abc"), *policy.roots[1:])),
+    ],
+)
+def test_what_layers_would_drop_is_refused(changed: Callable[[Policy], Policy]) -> None:
+    odd = PolicySource(changed(closed().policy))
+    for result in (put_on(odd, []), put_on(closed(), [odd])):
+        assert any("would be lost" in text for text in texts(result))
+
+
+def _random_rules(random: Random, kind: str, count: int) -> list[Entry]:
+    if kind == "IO":
+        numbers = (
+            (random.randrange(24), random.choice((0, 1, 1, 2, 4)), random.choice((1, 9, 9))) for _ in range(count)
+        )
+        return [IoEntry(*one) for one in numbers]
+    return [MsrEntry(random.randrange(40), random.choice((0, 1, 1, 1, 3)), 1) for _ in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["IO", "MSR"])
+def test_clashes_are_those_that_the_comparison_of_all_pairs_finds(kind: str) -> None:
+    """Of random rules, most of which meet, each has the fate that comparing it with all before it would give it."""
+    random = Random(8)
+    for _ in range(300):
+        base, added = _random_rules(random, kind, 3), _random_rules(random, kind, 6)
+        expected, conflicts = list(base), 0
+        for one in added:
+            if one in expected:
+                continue
+            if any(rules_clash(earlier, one) for earlier in expected):
+                conflicts += 1
+            else:
+                expected.append(one)
+        type_ = RootType[kind]
+        sources = [PolicySource(default_layout((PolicyRoot(type_, 0, tuple(r)),), True, "x")) for r in (base, added)]
+        result = put_on(sources[0], sources[1:], may_weaken=True)
+        assert list(result.source.policy.roots[0].entries) == expected
+        assert len(result.problems) == conflicts
+
+
+def test_ten_thousand_rules_on_ten_thousand_are_compared_where_they_meet() -> None:
+    lists = [tuple(MsrEntry(2 * number + odd, 1, 3) for number in range(10_000)) for odd in (0, 1)]
+    one, two = (PolicySource(default_layout((PolicyRoot(RootType.MSR, 1, each),), True, "x")) for each in lists)
+    compared = 0
+
+    def count(earlier: Entry, later: Entry) -> bool:
+        nonlocal compared
+        compared += 1
+        return rules_clash(earlier, later)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "rules_clash", count)
+        result = put_on(one, [two], [Vendor.AMD])
+    assert (len(result.source.policy.roots[0].entries), result.problems, compared) == (20_000, (), 0)

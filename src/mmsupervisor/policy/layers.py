@@ -11,20 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mmsupervisor.policy.check import io_pair_clashes
+from mmsupervisor.policy.clashes import TakenNumbers, rules_clash
 from mmsupervisor.policy.level_real import real_verdict
 from mmsupervisor.policy.level_reference import reference_verdict
 from mmsupervisor.policy.level_tables import Vendor
 from mmsupervisor.policy.model import (
     AccessAttr,
     Entry,
-    InstructionEntry,
-    IoEntry,
-    MsrEntry,
     Policy,
     PolicyRoot,
     RootType,
-    SaveStateEntry,
     entry_text,
 )
 from mmsupervisor.policy.source import Note, PolicySource, RootNotes
@@ -81,13 +77,13 @@ def put_on(
         may_weaken: Whether every layer may weaken the minimum; else those that say so of themselves.
     """
     source = replace(base, policy=_laid_out(base.policy.roots, base.policy.file))
-    problems: list[LayerProblem] = []
+    problems = _lost(base.policy)
     remarks: list[LayerProblem] = []
     for layer in layers:
         before = source.policy
         merged = _Merge(source, layer)
         source = merged.result()
-        problems += merged.conflicts
+        problems += _lost(layer.policy) + merged.conflicts
         remarks += merged.repeated
         weakenings = list(_weakenings(before, source.policy, layer, vendors))
         (remarks if may_weaken or layer.weakens_minimum else problems).extend(weakenings)
@@ -96,6 +92,14 @@ def put_on(
 
 def _laid_out(roots: Sequence[PolicyRoot], file: str) -> Policy:
     return default_layout(tuple(roots), memory_root=True, file=file)
+
+
+def _lost(policy: Policy) -> list[LayerProblem]:
+    """What putting policies together would drop: everything but types, lists and rules."""
+    plain = [PolicyRoot(root.type, root.access_attr, root.entries) for root in policy.roots]
+    if policy == default_layout(tuple(plain), memory_root=False, file=policy.file):
+        return []
+    return [LayerProblem(policy.file, "header, layout, reserved fields of lists, or bytes beside them would be lost")]
 
 
 def _weakenings(
@@ -154,22 +158,19 @@ class _Merge:
             return
         entries = list(below.entries)
         said = [self._notes[number].of(index) for index in range(len(entries))]
+        known, taken = set(entries), TakenNumbers(entries)
         for index, entry in enumerate(root.entries):
-            if self._is_new(entries, entry):
+            if entry in known:
+                self.repeated.append(LayerProblem(self._layer.policy.file, f"{_spot(entry)} is there already"))
+            elif taken.may_clash(entry) and (clash := next((one for one in entries if rules_clash(one, entry)), None)):
+                self._conflict(f"{_spot(entry)} clashes with {_spot(clash)}")
+            else:
+                known.add(entry)
+                taken.add(entry)
                 entries.append(entry)
                 said.append(notes.of(index))
         self._roots[number] = replace(below, entries=tuple(entries))
         self._notes[number] = RootNotes(self._notes[number].note or notes.note, tuple[Note, ...](said))
-
-    def _is_new(self, entries: Sequence[Entry], entry: Entry) -> bool:
-        for earlier in entries:
-            if earlier == entry:
-                self.repeated.append(LayerProblem(self._layer.policy.file, f"{_spot(entry)} is there already"))
-                return False
-            if _clash(earlier, entry):
-                self._conflict(f"{_spot(entry)} clashes with {_spot(earlier)}")
-                return False
-        return True
 
 
 def _is_placeholder(root: PolicyRoot) -> bool:
@@ -183,17 +184,3 @@ def _kind(root: PolicyRoot) -> str:
 
 def _spot(entry: Entry) -> str:
     return f"{entry_text(entry)} ({entry.place})" if entry.place else entry_text(entry)
-
-
-def _clash(earlier: Entry, later: Entry) -> bool:
-    """Whether the supervisor's check would refuse the two in one list (``isolation-policy.md`` §10)."""
-    match earlier, later:
-        case IoEntry(), IoEntry():
-            return io_pair_clashes(earlier, later)
-        case MsrEntry(), MsrEntry():
-            return earlier.msr_address < later.end and later.msr_address < earlier.end
-        case InstructionEntry(), InstructionEntry():
-            return earlier.instruction_index == later.instruction_index
-        case SaveStateEntry(), SaveStateEntry():
-            return earlier.map_field == later.map_field
-    return False
