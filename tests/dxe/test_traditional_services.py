@@ -12,6 +12,8 @@ import pytest
 from mmsupervisor.core.findings import SystemStopError, make_finding
 from mmsupervisor.core.interfaces import OutsideCall
 from mmsupervisor.core.modules import Module
+from mmsupervisor.devices.empty_bus import EmptyBus
+from mmsupervisor.devices.flash import CfiFlash
 from mmsupervisor.dxe.memory_map import UefiMemoryMap
 from mmsupervisor.dxe.traditional.events import ServiceCalled
 from mmsupervisor.dxe.traditional.services import SERVICES, Support
@@ -40,6 +42,8 @@ PCDS = (
     Pcd(3, None, None, DatumType.POINTER, Storage.DATA, 16, b"text"),
     Pcd(4, None, None, DatumType.UINT8, Storage.VPD, 1, None, vpd_offset=0),
 )
+DEVICE, FLASH = RAM + RAM_SIZE + PAGE_SIZE, RAM + RAM_SIZE
+IMAGES = 100
 MMRAM = MmramDescriptor(0x7E00_0000, 0x7E00_0000, 0x200_0000, 10)
 LAYOUTS = {layout.symbol: layout for layout in (BOOT_SERVICES, RUNTIME_SERVICES, DXE_SERVICES)}
 
@@ -82,6 +86,7 @@ class Desk:
             pcds=PCDS,
             has_protocol=lambda guid: guid == SPACE,
             announce=self.announced.append,
+            images=IMAGES,
         )
         self.stand_in.begin()
         self.host = HostDouble(self.memory)
@@ -224,6 +229,55 @@ def test_no_service_lends_a_driver_rights(desk: Desk, call: tuple[str, int, int,
         desk.call(*call)
 
 
+@pytest.mark.parametrize(
+    ("call", "place"),
+    [
+        (("gBS->CopyMem", DEVICE, SCRATCH, 4), DEVICE),
+        (("gBS->CopyMem", SCRATCH, DEVICE, 4), DEVICE),
+        (("gBS->SetMem", FLASH - 1, 2, 0), FLASH),
+        (("gBS->CopyMem", FLASH, SCRATCH, 4), FLASH),
+        (("gBS->CalculateCrc32", SCRATCH, 4, FLASH), FLASH),
+    ],
+)
+def test_no_service_talks_to_a_device(desk: Desk, call: tuple[str, int, int, int], place: int) -> None:
+    """Ring 3 itself may; but a store to flash is a command, and no service may write past that."""
+    flash = CfiFlash(desk.memory, FLASH, b"\x5a" * PAGE_SIZE, "flash", writable=True)
+    desk.memory.add_device(DEVICE, PAGE_SIZE, "timer", EmptyBus())
+    with pytest.raises(SystemStopError, match=f"MM-2010.*at {place:#x} is no memory, but (timer|flash)"):
+        desk.call(*call)
+    assert flash.content == b"\x5a" * PAGE_SIZE
+    assert desk.call("gBS->CopyMem", SCRATCH, FLASH, 4) == Status.SUCCESS, "an array is read like memory"
+    assert desk.memory.read(SCRATCH, 4) == b"\x5a" * 4
+
+
+def use_all_memory(desk: Desk) -> None:
+    while desk.call("gBS->AllocatePages", 0, MemoryType.BOOT_SERVICES_DATA, 1, SCRATCH) == Status.SUCCESS:
+        pass
+
+
+def test_handles_events_and_values_are_given_out_until_memory_ends(desk: Desk) -> None:
+    """More of them than the first pages hold; the tables stay readable for ring 3, and nothing overlaps."""
+    events = set()
+    for _ in range(5000):
+        assert desk.call("gBS->CreateEvent", 0x200, 8, 0x1000, 0, SCRATCH) == Status.SUCCESS
+        events.add(desk.read(SCRATCH))
+    assert len(events) == 5000
+    assert all(desk.memory.state(event).ring3 == Access.READ for event in events)
+    use_all_memory(desk)
+    answers = {desk.call("gBS->CreateEvent", 0x200, 8, 0x1000, 0, SCRATCH) for _ in range(5000)}
+    assert answers == {Status.SUCCESS, Status.OUT_OF_RESOURCES}
+    with pytest.raises(SystemStopError, match="no free range of memory"):
+        desk.call("PCD->GetPtr", 3)
+
+
+def test_images_that_were_announced_are_entered_whatever_memory_is_left(desk: Desk) -> None:
+    use_all_memory(desk)
+    while desk.call("gBS->CreateEvent", 0x200, 8, 0x1000, 0, SCRATCH) == Status.SUCCESS:
+        pass
+    for number in range(IMAGES - 1):
+        desk.stand_in.enter(Module(f"Driver{number}", OURS, 0x7F00_0000, 0x4000, 0x7F00_1000))
+
+
 def test_pages_and_pool_come_from_the_memory_map(desk: Desk) -> None:
     before = len(desk.map.allocations)
     assert desk.call("gBS->AllocatePages", 0, MemoryType.BOOT_SERVICES_DATA, 3, SCRATCH) == Status.SUCCESS
@@ -321,10 +375,13 @@ def test_pcds_have_the_databases_values_and_keep_new_ones(desk: Desk) -> None:
     assert desk.call("PCD->Set64Ex", space, 7, 5) == Status.SUCCESS
     assert desk.call("EfiPcd->Get64", space, 7) == 5
     assert desk.call("PCD->GetSize", 3) == 4
-    assert desk.memory.read(desk.call("PCD->GetPtr", 3), 4) == b"text"
+    place = desk.call("PCD->GetPtr", 3)
+    assert desk.memory.read(place, 4) == b"text"
     desk.put(struct.pack("<Q", 3) + b"new", SCRATCH + 0x40)
     assert desk.call("PCD->SetPtr", 3, SCRATCH + 0x40, SCRATCH + 0x48) == Status.SUCCESS
     assert desk.call("PCD->GetSize", 3) == 3
+    assert {desk.call("PCD->GetPtr", 3) for _ in range(10_000)} == {place}, "a value keeps its place"
+    assert desk.memory.read(place, 3) == b"new"
     desk.put(struct.pack("<Q", 17), SCRATCH + 0x40)
     assert desk.call("PCD->SetPtr", 3, SCRATCH + 0x40, SCRATCH + 0x48) == Status.INVALID_PARAMETER
 

@@ -119,8 +119,9 @@ def make_stand_in(
     hob_list: int,
     pcds: tuple[Pcd, ...],
     boot_services: DxeBootServices,
+    images: int,
 ) -> StandIn:
-    """Make the stand-in, with DXE's own database behind it."""
+    """Make the stand-in for ``images`` drivers, with DXE's own database behind it."""
     return StandIn(
         memory,
         memory_map,
@@ -129,6 +130,7 @@ def make_stand_in(
         pcds=pcds,
         has_protocol=boot_services.has,
         announce=boot_services.install,
+        images=images,
     )
 
 

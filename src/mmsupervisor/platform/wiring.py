@@ -195,6 +195,7 @@ class Platform:
             hob_list=self._places.hobs,
             pcds=with_described_pcds(self.firmware.pcds, self.description.pcds),
             boot_services=self.world.boot_services,
+            images=len(self.firmware.traditional),
         )
         begin_with_dxe(stand_in, self.world)
         return stand_in

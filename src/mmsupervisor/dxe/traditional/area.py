@@ -6,45 +6,64 @@ is a page fault, which the core brings here. No code of the stand-in runs in rin
 
 from __future__ import annotations
 
+from mmsupervisor.dxe.memory_map import UefiMemoryMap
 from mmsupervisor.machine.memory import PAGE_SIZE, Attribute, PhysicalMemory
+from mmsupervisor.pi.memory_types import MemoryType, pages_for
 
 _ALIGNMENT = 16
 _SLOT = 8
+_USE = "stand-in for DXE: tables"
 
 
 class TableArea:
-    """A block of pages that is filled from its start.
+    """Pages that are filled from their start; where one block is full, another is allocated."""
 
-    Attributes:
-        base: First address.
-        pages: Number of pages.
-    """
+    def __init__(self, memory: PhysicalMemory, memory_map: UefiMemoryMap, pages: int) -> None:
+        """Allocate the first block.
 
-    def __init__(self, memory: PhysicalMemory, base: int, pages: int) -> None:
-        """Take zero-filled pages of normal memory."""
-        self.base = base
-        self.pages = pages
+        Args:
+            memory: The machine's memory.
+            memory_map: Where the pages come from.
+            pages: Pages of a block, except where more are needed at once.
+
+        Raises:
+            OutOfMemoryError: there is not as much memory.
+        """
         self._memory = memory
-        self._next = base
+        self._map = memory_map
+        self._pages = pages
+        self._is_open = False
+        self._blocks: list[range] = []
+        self._add_block(pages)
+
+    def _add_block(self, pages: int) -> None:
+        start = self._map.allocate(pages, MemoryType.RUNTIME_SERVICES_DATA, _USE)
+        self._blocks.append(range(start, start + pages * PAGE_SIZE))
+        self._next = start
+        if self._is_open:
+            self._open(self._blocks[-1])
 
     def put(self, content: bytes) -> int:
         """Append bytes, 16-byte aligned, and return their address.
 
         Raises:
-            MemoryError: the area is full.
+            OutOfMemoryError: there is no memory left for them.
         """
+        if self._next + len(content) > self._blocks[-1].stop:
+            self._add_block(max(self._pages, pages_for(len(content))))
         address = self._next
-        end = address + len(content)
-        if end > self.base + self.pages * PAGE_SIZE:
-            raise MemoryError(f"the stand-in's tables need more than {self.pages} pages")
         self._memory.write(address, content)
-        self._next = -(-end // _ALIGNMENT) * _ALIGNMENT
+        self._next = -(-(address + len(content)) // _ALIGNMENT) * _ALIGNMENT
         return address
 
     def open(self) -> None:
-        """Let ring 3 read the tables."""
-        size = self.pages * PAGE_SIZE
-        self._memory.assign(self.base, size, Attribute.RO | Attribute.XP, use="stand-in for DXE: tables")
+        """Let ring 3 read all of it, from now on."""
+        self._is_open = True
+        for block in self._blocks:
+            self._open(block)
+
+    def _open(self, block: range) -> None:
+        self._memory.assign(block.start, len(block), Attribute.RO | Attribute.XP, use=_USE)
 
 
 class ServiceAddresses:

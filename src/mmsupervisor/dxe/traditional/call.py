@@ -47,16 +47,34 @@ class Call:
         """Read memory.
 
         Raises:
-            SystemStopError: ring 3 may not.
+            SystemStopError: ring 3 may not, or it is a device's.
         """
-        self.host.require(address, size, Access.READ)
+        self._require(address, size, Access.READ)
         return self.host.memory.read(address, size) if size else b""
 
     def write(self, address: int, content: bytes) -> None:
         """Write memory; raises as :meth:`read` does."""
-        self.host.require(address, len(content), Access.WRITE)
+        self._require(address, len(content), Access.WRITE)
         if content:
             self.host.memory.write(address, content)
+
+    def fill(self, address: int, size: int, byte: int) -> None:
+        """Fill memory with a byte; raises as :meth:`read` does."""
+        self._require(address, size, Access.WRITE)
+        if size:
+            self.host.memory.fill(address, size, byte)
+
+    def _require(self, address: int, size: int, access: Access) -> None:
+        """Require that ring 3 may touch a range, and that it is memory: no service here talks to a device.
+
+        To a flash a store is a command, where writing to its bank would change the contents.
+        """
+        self.host.require(address, size, access)
+        for piece in self.host.memory.slice(address, size):
+            bank = piece.value.bank
+            if bank is None or bank.backing is None or (access & Access.WRITE and not bank.writable):
+                name = "nothing" if bank is None else bank.name
+                raise self.host.refuse(f"{self.service.title}: at {piece.start:#x} is no memory, but {name}")
 
     def read_u64(self, address: int) -> int:
         """Read a number of 8 bytes; raises as :meth:`read` does."""

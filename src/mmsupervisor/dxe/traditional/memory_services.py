@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from mmsupervisor.dxe.memory_map import OutOfMemoryError, UefiMemoryMap
 from mmsupervisor.dxe.traditional.call import Call
-from mmsupervisor.machine.memory import Access
 from mmsupervisor.pi.memory_types import (
     PAGE_SIZE,
     AllocateType,
@@ -170,7 +169,5 @@ def _copy_memory(call: Call) -> int:
 
 def _set_memory(call: Call) -> int:
     target, size, value = (call.argument(index) for index in range(3))
-    call.host.require(target, size, Access.WRITE)
-    if size:
-        call.host.memory.fill(target, size, value & 0xFF)
+    call.fill(target, size, value & 0xFF)
     return Status.SUCCESS

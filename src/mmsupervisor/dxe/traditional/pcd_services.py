@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from mmsupervisor.dxe.memory_map import OutOfMemoryError
 from mmsupervisor.dxe.traditional.area import TableArea
 from mmsupervisor.dxe.traditional.call import Call
 from mmsupervisor.pi.guid import Guid
@@ -29,6 +30,7 @@ class PcdServices:
         self._pcds = {pcd.token: pcd for pcd in pcds}
         self._extended = {(pcd.token_space, pcd.ex_token): pcd for pcd in self._pcds.values() if pcd.token_space}
         self._area = area
+        self._places: dict[int, int] = {}
         self.changed: dict[int, bytes] = {}
 
     def services(self) -> dict[str, Callable[[Call], int]]:
@@ -64,13 +66,26 @@ class PcdServices:
             raise call.host.refuse(f"{call.service.title}: PCD {pcd.token:#x} lies in a VPD region, which is not here")
         return value
 
+    def _place(self, call: Call, pcd: Pcd, value: bytes) -> int:
+        """Return the address of a value: a PCD keeps its place, with room for its largest value."""
+        address = self._places.get(pcd.token)
+        if address is None:
+            try:
+                address = self._area.put(bytes(max(pcd.max_size, len(value), 1)))
+            except OutOfMemoryError as error:
+                raise call.host.refuse(f"{call.service.title}: {error}") from error
+            self._places[pcd.token] = address
+        call.host.memory.write(address, value)
+        return address
+
     def _getter(self, kind: str, find: Callable[[Call], Pcd]) -> Callable[[Call], int]:
         def get(call: Call) -> int:
-            value = self._value(call, find(call))
+            pcd = find(call)
+            value = self._value(call, pcd)
             if kind == "Size":
                 return len(value)
             if kind == "Ptr":
-                return self._area.put(value or b"\0")
+                return self._place(call, pcd, value)
             return int.from_bytes(value[: _WIDTHS[kind]], "little")
 
         return get

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mmsupervisor.core.interfaces import OutsideCall, OutsideHost
 from mmsupervisor.core.modules import Module
-from mmsupervisor.dxe.memory_map import UefiMemoryMap
+from mmsupervisor.dxe.memory_map import OutOfMemoryError, UefiMemoryMap
 from mmsupervisor.dxe.traditional.area import ServiceAddresses, TableArea
 from mmsupervisor.dxe.traditional.call import Call
 from mmsupervisor.dxe.traditional.database import HandleDatabase, InstalledOutside
@@ -22,7 +22,7 @@ from mmsupervisor.machine.events import Hex
 from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
-from mmsupervisor.pi.memory_types import MemoryType
+from mmsupervisor.pi.memory_types import MemoryType, pages_for
 from mmsupervisor.pi.mmram import MmramDescriptor
 from mmsupervisor.pi.pcd_database import Pcd
 from mmsupervisor.pi.service_table import HEADER_SIZE, TableHeader, TableLayout
@@ -34,6 +34,10 @@ _REVISION = 0x0002_0046
 _DXE_REVISION = 0x0001_0032
 _VENDOR = "mmsupervisor\0".encode("utf-16-le")
 _MMRAM_DESCRIPTOR_SIZE = 32
+_IMAGE_HANDLE = b"DXE image\0\0\0\0\0\0\0"
+_LOADED_IMAGE = struct.Struct("<I4xQQQQQI4xQQQIIQ")
+_IMAGE_SIZE = len(_IMAGE_HANDLE) + _LOADED_IMAGE.size
+"""Bytes that a driver takes as it is entered: multiples of 16, to which a table area rounds up."""
 _MOST_TABLES = 32
 _TRUE = 1
 _RUNTIME_ARCH = struct.Struct("<4QQI4xQQQBB")
@@ -95,6 +99,7 @@ class StandIn:
         pcds: Iterable[Pcd] = (),
         has_protocol: Callable[[Guid], bool],
         announce: Callable[[Guid], None],
+        images: int,
     ) -> None:
         """Write the tables into normal memory; ring 3 cannot read them before a driver is entered.
 
@@ -106,15 +111,17 @@ class StandIn:
             pcds: The values of the image's PCD databases.
             has_protocol: Whether DXE's own drivers installed a protocol.
             announce: Told of each protocol that an MM driver installs.
+            images: How many drivers will be entered at the most.
         """
         self.ready = False
         self.database = HandleDatabase()
         self._mmram = mmram
         self._has_protocol = has_protocol
         self._memory = memory
-        tables = memory_map.allocate(_TABLE_PAGES, MemoryType.RUNTIME_SERVICES_DATA, "stand-in for DXE: tables")
+        self._area = TableArea(memory, memory_map, _TABLE_PAGES)
         services = memory_map.allocate(1, MemoryType.RUNTIME_SERVICES_CODE, "stand-in for DXE: services")
-        self._area = TableArea(memory, tables, _TABLE_PAGES)
+        # What is needed to enter a driver is set aside: no other driver can use it up.
+        self._images = TableArea(memory, memory_map, max(1, pages_for(images * _IMAGE_SIZE)))
         self._addresses = ServiceAddresses(memory, services)
         self._pages = MemoryServices(memory_map)
         self._protocols = ProtocolServices(self.database, self._area, self._pages, announce)
@@ -202,8 +209,9 @@ class StandIn:
     def enter(self, module: Module) -> tuple[int, int]:
         """Return ImageHandle, with a LoadedImage protocol on it, and the address of the EFI system table."""
         self._area.open()
-        handle = self._protocols.new_handle()
-        handle.interfaces[_LOADED_IMAGE_GUID] = self._area.put(_loaded_image(module, self._system_table))
+        self._images.open()
+        handle = self.database.add_handle(self._images.put(_IMAGE_HANDLE))
+        handle.interfaces[_LOADED_IMAGE_GUID] = self._images.put(_loaded_image(module, self._system_table))
         return handle.address, self._system_table
 
     def is_service(self, address: int) -> bool:
@@ -222,10 +230,18 @@ class StandIn:
         entry.count += 1
         arguments = tuple(Hex(value) for value in request.arguments)
         guid = request.guid_name()
-        handler = self._handlers.get(service.title)
-        entry.last = result = service.failure if handler is None else int(handler(request))
+        entry.last = result = self._answer(request)
         host.log.emit(ServiceCalled(service.title, arguments, guid, service.support.value, Hex(result)))
         return result
+
+    def _answer(self, call: Call) -> int:
+        handler = self._handlers.get(call.service.title)
+        if handler is None:
+            return call.service.failure
+        try:
+            return int(handler(call))
+        except OutOfMemoryError:
+            return Status.OUT_OF_RESOURCES
 
     # What came of it
 
@@ -308,8 +324,7 @@ def _runtime_arch(address: int) -> bytes:
 
 def _loaded_image(module: Module, system_table: int) -> bytes:
     """EFI_LOADED_IMAGE_PROTOCOL (UEFI 2.10 §9.1): base and size at 0x40 and 0x48, memory types after."""
-    return struct.pack(
-        "<I4xQQQQQI4xQQQIIQ",
+    return _LOADED_IMAGE.pack(
         0x1000,
         0,
         system_table,
