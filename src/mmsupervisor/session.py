@@ -21,7 +21,7 @@ from mmsupervisor.clients.lock_box import LockBox
 from mmsupervisor.clients.variables import Variables
 from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import PhaseReached
-from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
+from mmsupervisor.core.findings import Finding, SystemStopError
 from mmsupervisor.core.policy_watch import PolicyWatch, PolicyWitness
 from mmsupervisor.core.relaxations import RelaxedUse
 from mmsupervisor.debuginfo.symbols import Symbols
@@ -41,14 +41,14 @@ from mmsupervisor.pi.limits import DEFAULT_LIMITS
 from mmsupervisor.pi.memory_types import MemoryDescriptor, MemoryType
 from mmsupervisor.pi.message import HEADER_SIZE
 from mmsupervisor.pi.reader import Reader
+from mmsupervisor.pi.volume import FileType
 from mmsupervisor.platform.description import PlatformDescription
 from mmsupervisor.platform.devices import DeviceSet
 from mmsupervisor.platform.driver_reports import DriverReport, DriverTallies, read_protocols, report_drivers
 from mmsupervisor.platform.firmware import Firmware, read_firmware, shipped_symbols
 from mmsupervisor.platform.known_flash import with_known_flash
 from mmsupervisor.platform.sample import DriverFile, mm_volume, ready_depex, sample_volume
-from mmsupervisor.platform.traditional import refusals as refused_traditional
-from mmsupervisor.platform.vain_waits import never_dispatched, vain_waits
+from mmsupervisor.platform.session_findings import all_findings
 from mmsupervisor.platform.wiring import Platform, PortTrap
 from mmsupervisor.policy.blob import write_blob
 from mmsupervisor.policy.model import Policy
@@ -143,23 +143,7 @@ class Session:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far, in order; what was in vain comes last: drivers never dispatched, waits never over."""
-        found = [] if self.core is None else list(self.core.supervisor.findings)
-        if self.core is None and self.stop is not None:  # it died before it came up
-            found.append(self.stop)
-        if self.launch_failure is not None:
-            found.append(self._launch_finding(self.launch_failure))
-        if Relaxation.TRADITIONAL_ENTRY not in self._platform.relaxations.active:
-            found += refused_traditional(self.firmware.traditional)
-        # A system that died while drivers were started had no time for the others.
-        if self.core is not None and Phase.LAUNCHED in self.phases:
-            found += never_dispatched(self.core)
-            found += vain_waits(self.core)
-        return tuple(found)
-
-    def _launch_finding(self, failure: LaunchFailedError) -> Finding:
-        cause = self._platform.core_failure
-        detail = f"{failure}; the core: {cause}" if cause else str(failure)
-        return make_finding("MM-2009", detail, subject=self.firmware.name, rule=failure.rule, status=failure.status)
+        return all_findings(self._platform, self.stop, self.launch_failure)
 
     def protocol_database(self) -> Ring3Database:
         """Read the broker's protocol database: who installed what, and who waits for what.
@@ -453,6 +437,7 @@ def boot_driver(
     symbols: Symbols | None = None,
     relax: Iterable[Relaxation | str] = (),
     observe: bool = False,
+    traditional: bool = False,
 ) -> Session:
     """Boot one driver: our core, our broker and it, in a volume of their own.
 
@@ -460,7 +445,7 @@ def boot_driver(
         image: The driver's PE32+ image.
         name: Its name.
         guid: Its file GUID.
-        depex: Its dependency section; None asks for the broker and nothing else.
+        depex: Its dependency section; None asks for the broker and nothing else, of a traditional one for nothing.
         policy: The policy, or its blob, as for :func:`boot`; None is the built-in default.
         until: The phase to go to.
         description: The platform; None is the Q35-like default.
@@ -468,9 +453,13 @@ def boot_driver(
         symbols: Names in the driver; None looks whether it is a shipped one.
         relax: Relaxations, or their names.
         observe: All relaxations.
+        traditional: Whether it is a traditional SMM driver (DXE_SMM_DRIVER), which a relaxation alone lets in.
     """
     description = description or PlatformDescription()
-    driver = DriverFile(name, guid, image, ready_depex() if depex is None else depex)
+    if traditional:
+        driver = DriverFile(name, guid, image, depex, FileType.MM)
+    else:
+        driver = DriverFile(name, guid, image, ready_depex() if depex is None else depex)
     volume = mm_volume([driver], profile=description.profile)
     known = None if symbols is None else {guid: symbols}
     return boot(

@@ -63,7 +63,9 @@ def test_memory_outside_mmram_and_its_requests() -> None:
 
 def test_traditional_drivers_start_under_observation_only(ovmf: Ovmf) -> None:
     image = ovmf.path(SECBOOT)
-    assert run("boot", image).code == ExitCode.LAUNCH_FAILED
+    refused = run("boot", image, "--json")
+    assert refused.code == ExitCode.LAUNCH_FAILED
+    assert "(--observe)" in refused.document["findings"][0]["mend"]
     document = run("boot", image, "--observe", "--json").document
     states = {driver["name"]: driver["state"] for driver in document["drivers"]}
     assert states["SmmLockBox"] == states["CpuIo2Smm"] == "started"
@@ -71,6 +73,27 @@ def test_traditional_drivers_start_under_observation_only(ovmf: Ovmf) -> None:
     used = {use["name"]: use["count"] for use in document["relaxations"]}
     assert used["return-by-ret"] > 0
     assert {call["driver"] for call in document["outside_services"]} >= {"SmmLockBox", "CpuIo2Smm"}
+
+
+def test_an_image_without_management_mode_says_who_knows_more(ovmf: Ovmf) -> None:
+    (finding,) = run("boot", ovmf.path("OVMF_CODE_4M.fd"), "--json").document["findings"]
+    assert finding["number"] == "MM-2009"
+    assert "mmsup info" in finding["mend"]
+
+
+def test_one_traditional_driver_by_itself(ovmf: Ovmf, tmp_path: Path) -> None:
+    """Refused as a device would, and observed: as ``boot`` does with the image that it is from."""
+    run("info", ovmf.path(SECBOOT), "--extract", tmp_path)
+    words = ("run", tmp_path / "SmmLockBox.efi", "--traditional", "--json")
+    assert [finding["number"] for finding in run(*words).document["findings"]] == ["MM-2011"]
+    observed = run(*words, "--observe")
+    assert (observed.code, observed.document["findings"]) == (ExitCode.OK, [])
+    _, driver = observed.document["drivers"]
+    assert (driver["name"], driver["state"]) == ("SmmLockBox", "started")
+    assert [handler["name"] for handler in driver["handlers"]] == ["gEfiSmmLockBoxCommunicationGuid"]
+    assert "return-by-ret" in {use["name"] for use in observed.document["relaxations"]}
+    # Without the option it is entered as the supervisor's own kind is, and fails on what it takes for a system table.
+    assert run("run", tmp_path / "SmmLockBox.efi", "--observe").code == ExitCode.VIOLATION
 
 
 def test_one_relaxation_lets_nothing_else_in(ovmf: Ovmf) -> None:

@@ -40,6 +40,11 @@ def test_another_one_is_named_after_its_file() -> None:
     assert str(known.guid) == "E9E5FBDD-0D3D-5148-86BA-4026AEFFD99C"
 
 
+def test_a_traditional_one_waits_for_nothing() -> None:
+    assert describe_driver(MINE, "mine.efi", "mine", traditional=True).depex == b"\x06\x08"
+    assert describe_driver(MINE, "mine.efi", "mine", traditional=True, depex="FALSE").depex == b"\x07\x08"
+
+
 def test_what_is_said_counts() -> None:
     symbols = Symbols((0,), ("start",))
     known = describe_driver(ECHO, "e", "e", name="Mine", guid=SOME, depex="TRUE", symbols=symbols)

@@ -29,6 +29,7 @@ Examples:
   mmsup run MyDriver.efi --send 12345678-90AB-CDEF-1234-567890ABCDEF 0x0100000000000000
   mmsup run MyDriver.efi --send gMyHandlerGuid @message.bin --until ready-to-lock
   mmsup run MyDriver.efi --depex 'gEfiMmCpuIoProtocolGuid AND gMmRing3HandlerReadyProtocol'
+  mmsup run Old.efi --traditional --observe            not converted yet: what does it do that it may not?
   mmsup run MyDriver.efi --trace run.jsonl --json | jq .findings
 
 \b
@@ -51,6 +52,11 @@ Exit codes: 0 it ran; 10 it broke a rule that is fatal; 11 its entry point retur
 )
 @click.option("--depex", metavar="TEXT", help="Dependency expression; by default it waits for the broker.")
 @click.option("--guid", type=guid_argument, metavar="GUID", help="File GUID; by default made of the name.")
+@click.option(
+    "--traditional",
+    is_flag=True,
+    help="DRIVER.efi is a traditional SMM driver (DXE_SMM_DRIVER), yet to be converted; with --observe it runs.",
+)
 @click.option("--name", metavar="NAME", help="Name in reports; by default the file's.")
 @session_options
 @click.pass_context
@@ -65,6 +71,7 @@ def command(
     depex: str | None,
     guid: Guid | None,
     name: str | None,
+    traditional: bool,
     **values: Any,
 ) -> None:
     """Run one driver under the supervisor.
@@ -87,7 +94,16 @@ def command(
     symbols = None if map_file is None else read_symbols(read_file(map_file), str(map_file), image=image)
     in_force = read_policy(policy)
     try:
-        known = describe_driver(image, str(driver), driver.stem, name=name, guid=guid, depex=depex, symbols=symbols)
+        known = describe_driver(
+            image,
+            str(driver),
+            driver.stem,
+            name=name,
+            guid=guid,
+            depex=depex,
+            symbols=symbols,
+            traditional=traditional,
+        )
     except (DepexSyntaxError, GuidSyntaxError) as error:
         raise click.BadParameter(str(error), param_hint="--depex") from error
     messages = read_messages(sends)
@@ -103,6 +119,7 @@ def command(
         symbols=known.symbols,
         relax=options.relax,
         observe=options.observe,
+        traditional=traditional,
     ) as session:
         code = finish(
             session,

@@ -60,12 +60,14 @@ class DriverFile:
         guid: File GUID.
         image: PE32 image, or None for a file without that section.
         depex: Dependency section, or None for a file without it.
+        type: Type of the file: a supervisor's driver, or ``FileType.MM`` for a traditional one.
     """
 
     name: str
     guid: Guid
     image: bytes | None
     depex: bytes | None
+    type: FileType = FileType.MM_STANDALONE
 
 
 def ready_depex() -> bytes:
@@ -105,7 +107,7 @@ def driver_file(driver: DriverFile) -> FileSpec:
     if driver.image is not None:
         sections.append(build_section(SectionType.PE32, driver.image))
     sections.append(build_ui_section(driver.name))
-    return FileSpec(driver.guid, FileType.MM_STANDALONE, join_sections(sections))
+    return FileSpec(driver.guid, driver.type, join_sections(sections))
 
 
 def core_file(profile: Profile) -> FileSpec:

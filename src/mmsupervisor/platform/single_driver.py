@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from mmsupervisor import prebuilt
 from mmsupervisor.debuginfo.read import embedded_symbols
 from mmsupervisor.debuginfo.symbols import Symbols
-from mmsupervisor.pi.depex import encode, encode_after, encode_before, parse_expression
+from mmsupervisor.pi.depex import TRUE, encode, encode_after, encode_before, parse_expression
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.image_kind import ImageClass, ImageKind, classify
@@ -61,11 +61,12 @@ def describe_driver(
     guid: Guid | None = None,
     depex: str | None = None,
     symbols: Symbols | None = None,
+    traditional: bool = False,
 ) -> SingleDriver:
     """Complete what the user said of a driver by what is known of it.
 
     A shipped driver has its own GUID and dependencies. Any other is named after its file, gets a GUID that is made
-    of its name, and asks for the broker and nothing else.
+    of its name, and asks for the broker and nothing else; a traditional one, which knows no broker, for nothing.
 
     Args:
         image: Content of the file.
@@ -75,6 +76,7 @@ def describe_driver(
         guid: The GUID to be used.
         depex: The dependency expression to be used, as text; also ``BEFORE`` or ``AFTER`` and a GUID.
         symbols: The symbols to be used; None takes those of a shipped driver, or the DWARF in the image.
+        traditional: Whether it is a traditional SMM driver.
 
     Raises:
         NoDriverError: the file is no image that the supervisor could load.
@@ -89,8 +91,12 @@ def describe_driver(
     name = name or (shipped.name if shipped else stem)
     if guid is None:
         guid = shipped.guid if shipped else Guid(uuid5(_NAMESPACE, name).bytes_le)
-    default = shipped.depex if shipped else ready_depex()
-    section = default if depex is None else encode_depex(depex)
+    if depex is not None:
+        section = encode_depex(depex)
+    elif shipped:
+        section = shipped.depex
+    else:
+        section = encode(TRUE) if traditional else ready_depex()
     if symbols is None:
         symbols = symbols_of_shipped(shipped.name) if shipped else embedded_symbols(image, file)
     return SingleDriver(image, name, guid, section, symbols, shipped.name if shipped else None)
