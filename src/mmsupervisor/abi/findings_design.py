@@ -124,8 +124,8 @@ returns an error looks to the sender as if there were none: put the status into 
 The launcher wants a core in a visible volume, MMRAM that is large enough, the HOBs of the communication buffers and of
 the processors, and a resource descriptor map that nests. Each step that fails is named by its number in
 [boot-flow.md](../reference/boot-flow.md).""",
-        wrong='[mmram]\nsize = "64 KiB"',
-        right='[mmram]\nsize = "8 MiB"',
+        wrong="[mmram]\nsize = 0x1_0000",
+        right="[mmram]\nsize = 0x80_0000",
         facts=("boot-flow.md §2 to §4",),
     ),
     FindingKind(
