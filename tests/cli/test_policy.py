@@ -175,6 +175,14 @@ def test_level_of_a_booted_platform() -> None:
     assert replaced["parts"]["MSR"] == 10
 
 
+def test_a_boot_that_fails_says_why_there_is_no_level(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text("[mmram]\nsize = 0x40000\n", "utf-8")
+    result = run("level", "--boot", "sample", "--platform", tmp_path / "small.toml")
+    assert result.exit_code == ExitCode.MALFORMED
+    assert result.stderr.startswith("mmsup: sample: the boot came to no policy that can be fetched: ")
+    assert result.stderr.count("\n") == 1
+
+
 def test_diff(tmp_path: Path) -> None:
     found = document("diff", "amd", "intel", "--no-more", code=ExitCode.NOT_MET)
     assert {one["first"] for one in found["only_b"]} >= {"0xC0010111"}

@@ -102,13 +102,15 @@ def _fetched(
     image: str, description: PlatformDescription, replaced: LoadedPolicy | None
 ) -> tuple[LoadedPolicy, MemoryFacts]:
     """Boot an image, fetch its policy, and say what the platform's memory is."""
-    from mmsupervisor.platform.isolation import fetched_policy, memory_facts
+    from mmsupervisor.platform.isolation import NotFetchableError, fetched_policy, memory_facts
     from mmsupervisor.policy.load import LoadedPolicy, PolicyForm
     from mmsupervisor.policy.source import PolicySource
     from mmsupervisor.session import boot
 
     policy = replaced.policy if replaced is not None else None
     with boot(None if image == SAMPLE else Path(image), description=description, policy=policy) as session:
+        if end := session.stop or session.launch_failure:
+            raise NotFetchableError(f"{image}: the boot came to no policy that can be fetched: {end}")
         fetched = fetched_policy(session.core, image)
         facts = memory_facts(description, session.memory_map)
     return LoadedPolicy(image, PolicyForm.IMAGE, PolicySource(fetched)), facts
