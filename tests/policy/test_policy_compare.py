@@ -66,6 +66,19 @@ def test_what_an_entry_means() -> None:
     assert decision.entry == entry
 
 
+def test_each_difference_names_its_own_entries() -> None:
+    """Neighbours that differ alike are told apart by the entries that make them differ, on either side."""
+    listed = tuple(MsrEntry(number, 2, 3) for number in (0x10, 0x12, 0x14))
+    a = assemble([PolicyRoot(RootType.MSR, DENY, listed)])
+    b = assemble([PolicyRoot(RootType.MSR, DENY)])
+    for one, two, side in ((a, b, 0), (b, a, 1)):
+        reads = [change for change in compare(one, two) if change.access == "read"]
+        assert [(change.first, change.last) for change in reads] == [(0x10, 0x11), (0x12, 0x13), (0x14, 0x15)]
+        decisions = [change.decisions[side] for change in reads]
+        assert [decision and decision.entry for decision in decisions] == list(listed)
+        assert [decision and decision.index for decision in decisions] == [0, 1, 2]
+
+
 def _allowed(decide: object, policy: Policy, *access: int) -> bool | None:
     try:
         return decide(policy, *access).allowed
