@@ -91,6 +91,16 @@ def test_build_in_every_form_and_back(tmp_path: Path, form: str) -> None:
     assert back.read_bytes() == write_blob(shipped.policy("intel").policy)
 
 
+def test_what_xml_has_no_room_for_is_said(tmp_path: Path) -> None:
+    said = document("build", "intel", "-o", tmp_path / "out.xml")["remarks"]
+    assert said == [
+        "shipped intel.toml: title, vendor, reasons, reviewers, dates and references stay there: XML has none"
+    ]
+    assert run("build", "intel", "-o", tmp_path / "again.xml").stderr == f"mmsup: {said[0]}\n"
+    for source, form in (("intel", "toml"), ("intel", "blob"), ("default", "xml")):
+        assert document("build", source, "-o", tmp_path / f"{source}.{form}", "--form", form)["remarks"] == []
+
+
 def test_build_as_the_reference(tmp_path: Path) -> None:
     source, out = tmp_path / "example.xml", tmp_path / "out.bin"
     source.write_bytes(xml.EXAMPLE_XML)

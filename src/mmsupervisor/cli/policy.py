@@ -129,7 +129,14 @@ def build(
 
     What the form cannot express is refused, never dropped; so are policies that the supervisor's check refuses.
     """
-    from mmsupervisor.policy.build import FORM_OF_SUFFIX, OutputForm, UnsoundPolicyError, require_sound, write_policy
+    from mmsupervisor.policy.build import (
+        FORM_OF_SUFFIX,
+        OutputForm,
+        UnsoundPolicyError,
+        left_behind,
+        require_sound,
+        write_policy,
+    )
     from mmsupervisor.policy.document import build_document
     from mmsupervisor.policy.layers import put_on
     from mmsupervisor.policy.level_tables import vendors_of
@@ -159,6 +166,8 @@ def build(
             say_error(str(error))
             ctx.exit(ExitCode.NOT_MET)
     data = write_policy(source, chosen)
+    if left := left_behind(source, chosen):
+        remarks.append(left)
     write_output(output, data, overwrite=force)
     document = build_document(loaded, str(output), chosen.value, data, layers=layers, remarks=remarks)
     if as_json:

@@ -67,6 +67,17 @@ def write_policy(source: PolicySource, form: OutputForm) -> bytes:
             return _write_old(source.policy, "a sequential blob", write_sequential_blob)
 
 
+def left_behind(source: PolicySource, form: OutputForm) -> str:
+    """What a source form has no room for and the policy's own file keeps, as one line; empty if there is nothing.
+
+    A blob is no source: nobody looks for reasons in it.
+    """
+    notes = [note for listed in source.notes for note in (listed.note, *listed.entries)]
+    if form is not OutputForm.XML or not (source.title or source.vendor or any(notes)):
+        return ""
+    return f"{source.policy.file}: title, vendor, reasons, reviewers, dates and references stay there: XML has none"
+
+
 def _as_legacy(roots: list[PolicyRoot]) -> bytes:
     listed = sorted((root for root in roots if root.entries), key=lambda root: root.type)
     if not listed:
