@@ -9,6 +9,8 @@ import pytest
 from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.pi.container import read_image_file
 from mmsupervisor.pi.volume import FileType, files
+from mmsupervisor.pi.volume.build import VolumeSpec, build_volume
+from mmsupervisor.platform.sample import driver_file, mm_volume, shipped
 from mmsupervisor.policy.blob import assemble, write_blob
 from mmsupervisor.policy.defaults import default_policy
 from mmsupervisor.policy.model import AccessAttr, PolicyRoot, RootType
@@ -31,6 +33,42 @@ def test_sample_platform() -> None:
     assert document["image"]["name"] == "sample platform"
     assert {driver["state"] for driver in document["drivers"]} == {"started"}
     assert document["end"] is None
+
+
+def test_the_order_of_start_is_not_that_of_the_files() -> None:
+    drivers = run("boot", "--until", "launched", "--json").document["drivers"]
+    order = {driver["name"]: driver["order"] for driver in drivers}
+    assert sorted(order.values()) == list(range(1, len(drivers) + 1))
+    assert order["MmSupervisorRing3Broker"] == 1
+    assert order["RunsBefore"] < order["Producer"] < order["RunsAfter"] < order["Consumer"]
+    assert drivers.index(next(d for d in drivers if d["name"] == "Consumer")) == 2
+
+
+def test_volumes_and_what_came_from_each(tmp_path: Path) -> None:
+    first = mm_volume([shipped("Echo")])
+    second = build_volume(VolumeSpec((driver_file(shipped("CpuIo")), driver_file(shipped("NeedsSor")))))
+    path = tmp_path / "two.fd"
+    path.write_bytes(first + second)
+    done = run("boot", path, "--json")
+    volumes = done.document["volumes"]
+    assert [(v["number"], v["place"], v["size"], v["drivers"], v["holds_core"]) for v in volumes] == [
+        (0, "0x0", len(first), 2, True),
+        (1, f"{len(first):#x}", len(second), 2, False),
+    ]
+    found = {driver["name"]: (driver["volume"], driver["order"]) for driver in done.document["drivers"]}
+    assert found == {"MmSupervisorRing3Broker": (0, 1), "Echo": (0, 2), "CpuIo": (1, 3), "NeedsSor": (1, None)}
+    text = run("boot", path).out.splitlines()
+    table = text[text.index("Volumes") + 1 : text.index("Drivers")]
+    assert [line.split()[:2] for line in table if line] == [["No", "Where"], ["0", "0x0"], ["1", f"{len(first):#x}"]]
+    echo = next(line for line in text if line.startswith("  Echo "))
+    assert echo.split()[:3] == ["Echo", "0", "2"]
+
+
+def test_volumes_of_firmware_without_the_core(ovmf: Ovmf) -> None:
+    volumes = run("boot", ovmf.path("OVMF_CODE_4M.secboot.fd"), "--json").document["volumes"]
+    assert [(volume["address"], volume["drivers"], volume["holds_core"]) for volume in volumes] == [
+        (None, 0, False)
+    ] * 4
 
 
 def test_an_image_with_messages(image: str) -> None:

@@ -22,11 +22,14 @@ from mmsupervisor.report.model import (
     ReferenceBug,
     RegionReport,
     SessionReport,
+    VolumeLine,
 )
 
 _INDENT = 2
 _BYTES_A_LINE = 16
 _MOST_BYTES = 4096
+_WIDEST_NAME = 28
+"""Names of drivers up to here, in columns, are not broken, however little room that leaves to what became of them."""
 _STATE_STYLES = {"started": "green", "failed": "red", "running": "bold red", "refused": "red"}
 _SELF_OPENED = (known_guid("gMmSupervisorCoreGuid"), known_guid("MmDxeSupport"))
 """Whose regions are there in every run: MMIO, comm buffers, mailboxes."""
@@ -40,14 +43,15 @@ _ENDS = {
 }
 
 
-def render(report: SessionReport, *, answers_only: bool = False) -> RenderableType:
+def render(report: SessionReport, *, answers_only: bool = False, with_volumes: bool = False) -> RenderableType:
     """Everything that is said of a session.
 
     Args:
         report: The report.
         answers_only: Leave out how the boot went, as far as it went well.
+        with_volumes: Tell of the image's volumes, too.
     """
-    return Group(*_blocks(report, answers_only))
+    return Group(*_blocks(report, answers_only=answers_only, with_volumes=with_volumes))
 
 
 def log_lines(records: Iterable[Record]) -> Iterator[str]:
@@ -67,11 +71,12 @@ def _event_line(record: Record) -> str:
     return f"{place.step:6} mmi {place.mmi:<3} {where:28} {record.event.kind:20} {' '.join(words)}".rstrip()
 
 
-def _blocks(report: SessionReport, answers_only: bool) -> Iterator[RenderableType]:
+def _blocks(report: SessionReport, *, answers_only: bool, with_volumes: bool) -> Iterator[RenderableType]:
     if not answers_only:
         yield Text(plain(report.image.name), style="bold")
         yield _indented(_head(report))
     parts: tuple[tuple[str, bool, RenderableType], ...] = (
+        ("Volumes", bool(report.volumes) and with_volumes, _volumes(report.volumes)),
         ("Drivers", bool(report.drivers) and not answers_only, _drivers(report.drivers)),
         ("Handlers and protocols", _registers(report) and not answers_only, _registrations(report.drivers)),
         ("Memory outside MMRAM", bool(report.regions) and not answers_only, _regions(report)),
@@ -131,9 +136,28 @@ def _head(report: SessionReport) -> RenderableType:
     return rows
 
 
+def _volumes(volumes: Sequence[VolumeLine]) -> RenderableType:
+    rows = table("No", "Where", "Address", "Bytes", "Drivers", "", right=["No", "Address", "Bytes", "Drivers"])
+    for volume in volumes:
+        rows.add_row(
+            str(volume.number),
+            Text(plain(volume.place)),
+            "" if volume.address is None else f"{volume.address:#x}",
+            f"{volume.size:,}",
+            f"{volume.drivers:,}",
+            "the core's" if volume.holds_core else "",
+        )
+    return rows
+
+
 def _drivers(drivers: Sequence[DriverLine]) -> RenderableType:
-    columns = ("Calls", "Handlers", "Protocols")
-    rows = table("Name", "Base", *columns, "Became", right=["Base", *columns], fold=["Name", "Became"])
+    """What became of each driver; their volumes where they come from more than one."""
+    columns = ["Order", "Base", "Calls", "Handlers", "Protocols"]
+    several = len({driver.volume for driver in drivers}) > 1
+    if several:
+        columns.insert(0, "Vol")
+    long_names = max((len(driver.name) for driver in drivers), default=0) > _WIDEST_NAME
+    rows = table("Name", *columns, "Became", right=columns, fold=["Name", "Became"] if long_names else ["Became"])
     for driver in drivers:
         state = driver.state
         if driver.status not in (None, "EFI_SUCCESS"):
@@ -142,6 +166,8 @@ def _drivers(drivers: Sequence[DriverLine]) -> RenderableType:
             state += f": {driver.reason}"
         rows.add_row(
             Text(plain(driver.name)),
+            *([str(driver.volume)] if several else []),
+            "" if driver.order is None else str(driver.order),
             "" if driver.base is None else f"{driver.base:#x}",
             f"{driver.system_calls:,}",
             f"{len(driver.handlers) + driver.root_handlers:,}",

@@ -14,8 +14,8 @@ from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.inventory.payloads import OutputError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.report.build import Exchange, build_report
-from mmsupervisor.report.document import document
-from mmsupervisor.report.model import InputReport, Outcome, SessionReport
+from mmsupervisor.report.document import BOOT_SCHEMA, document
+from mmsupervisor.report.model import InputReport, Outcome
 from mmsupervisor.report.redaction import redacted_lines, without_message_data
 from mmsupervisor.session import Session
 
@@ -73,7 +73,11 @@ def finish(
 
         click.echo(json.dumps(document(schema, report), indent=2))
     elif not options.traces_to_output:
-        _print(report, session if with_log else None, answers_only=answers_only)
+        from mmsupervisor.cli.session_report import render
+
+        if with_log:
+            _print_log(session)
+        show(output(), render(report, answers_only=answers_only, with_volumes=schema == BOOT_SCHEMA))
     return EXIT_CODES[report.outcome]
 
 
@@ -98,11 +102,9 @@ def write_trace(session: Session, options: SessionOptions) -> None:
         raise OutputError(f"{path}: {error.strerror or error}") from error
 
 
-def _print(report: SessionReport, session: Session | None, *, answers_only: bool) -> None:
-    from mmsupervisor.cli.session_report import log_lines, render
+def _print_log(session: Session) -> None:
+    from mmsupervisor.cli.session_report import log_lines
 
-    if session is not None:
-        for line in log_lines(session.events):
-            click.echo(line)
-        click.echo()
-    show(output(), render(report, answers_only=answers_only))
+    for line in log_lines(session.events):
+        click.echo(line)
+    click.echo()

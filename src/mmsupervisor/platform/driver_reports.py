@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mmsupervisor.broker.database import Ring3Database, read_database
 from mmsupervisor.core.discovery import Driver
 from mmsupervisor.core.entry import Core
-from mmsupervisor.core.events import DriverRefused, ProtocolInstalled, SystemCallMade
+from mmsupervisor.core.events import DriverLoaded, DriverRefused, ProtocolInstalled, SystemCallMade
 from mmsupervisor.core.pages import Owner, PageRecord, PageType
 from mmsupervisor.machine.events import Record
 from mmsupervisor.pi.guid import Guid
@@ -36,6 +36,8 @@ class DriverReport:
         state: ``started``, ``failed`` (its entry point returned an error), ``removed`` (its entry point broke a rule
             and a relaxation let it be removed), ``running`` (it was running when the system died), ``refused``,
             ``never dispatched``, or ``not reached`` (the system died before its turn).
+        volume: Address of its volume.
+        order: Its position among the drivers that were entered, from 1; None if it was not.
         status: What its entry point returned, or None.
         reason: Why it was refused, removed or not dispatched, and where its work belongs if not to a driver; or empty.
         base: Address of its image, or None.
@@ -48,6 +50,8 @@ class DriverReport:
     name: str
     guid: Guid
     state: str
+    volume: int
+    order: int | None
     status: int | None
     reason: str
     base: int | None
@@ -70,12 +74,14 @@ class DriverTallies:
 
     Attributes:
         refused: Why a driver was refused, by name.
+        order: Positions of the drivers that were entered, from 1, by name.
     """
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._tallies: dict[str, _Tally] = {}
         self.refused: dict[str, str] = {}
+        self.order: dict[str, int] = {}
 
     def take(self, record: Record) -> None:
         """Count an event; a sink of the log."""
@@ -86,6 +92,8 @@ class DriverTallies:
             self._tallies.setdefault(driver, _Tally()).protocols.append(event.guid)
         elif isinstance(event, DriverRefused):
             self.refused[event.name] = event.reason
+        elif isinstance(event, DriverLoaded):  # what is loaded is entered at once
+            self.order[event.name] = len(self.order) + 1
 
     def system_calls(self, driver: str) -> int:
         """Return how many system calls a driver made."""
@@ -152,6 +160,8 @@ def _report(
         driver.name,
         driver.guid,
         state,
+        driver.volume,
+        tallies.order.get(driver.name),
         core.dispatcher.results.get(driver.name),
         reason,
         module.base if module else None,

@@ -140,19 +140,19 @@ def with_visible_volumes(firmware: Firmware, places: tuple[str, ...]) -> Firmwar
     """
     if not places:
         return firmware
-    by_place = {_place(volume, firmware.name): volume for volume in firmware.volumes if volume.name not in _OURS}
+    by_place = {place_of(volume, firmware.name): volume for volume in firmware.volumes if volume.name not in _OURS}
     for place in places:
         if place not in by_place:
             there = ", ".join(f'"{one}"' for one in by_place)
             raise MmSupervisorError(f'{firmware.name}: no volume at "{place}"; there are {there or "none"}')
     kept = tuple(
-        volume for volume in firmware.volumes if volume.name in _OURS or _place(volume, firmware.name) in places
+        volume for volume in firmware.volumes if volume.name in _OURS or place_of(volume, firmware.name) in places
     )
     return replace(firmware, volumes=kept)
 
 
-def _place(volume: VisibleVolume, image: str) -> str:
-    """Where a volume is, in an image: its offset, behind the decompressed part it is in."""
+def place_of(volume: VisibleVolume, image: str) -> str:
+    """Return where a volume is, in an image of that name: its offset, behind the decompressed part it is in."""
     part, _, offset = volume.name.removeprefix(image).rpartition("@")
     return f"{part.lstrip('!')} {offset}".strip()
 

@@ -14,6 +14,7 @@ from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.message import HEADER_SIZE
 from mmsupervisor.pi.status import status_name
+from mmsupervisor.platform.firmware import place_of
 from mmsupervisor.policy.blob import read_blob_as_runtime
 from mmsupervisor.policy.check import security_policy_check
 from mmsupervisor.policy.model import PolicyBoundsError
@@ -31,6 +32,7 @@ from mmsupervisor.report.model import (
     ReferenceBug,
     SessionReport,
     StoreReport,
+    VolumeLine,
 )
 from mmsupervisor.session import Answer, DriverReport, Session
 
@@ -87,6 +89,8 @@ def build_report(
         policy_source: Where the policy comes from.
     """
     messages = tuple(_message(exchange) for exchange in exchanges)
+    volumes = tuple(_volumes(session))
+    numbers = {volume.address: volume.number for volume in volumes}
     return SessionReport(
         outcome=_outcome(session, messages),
         image=image,
@@ -95,7 +99,8 @@ def build_report(
         platform=_platform(session),
         until=until.value,
         phases=tuple(phase.value for phase in session.phases),
-        drivers=tuple(_driver(driver) for driver in session.drivers),
+        volumes=volumes,
+        drivers=tuple(_driver(driver, numbers[Hex(driver.volume)]) for driver in session.drivers),
         messages=messages,
         findings=tuple(_findings(session)),
         end=_end(session),
@@ -161,12 +166,30 @@ def _status(value: int | None) -> str | None:
     return None if value is None else status_name(value)
 
 
-def _driver(driver: DriverReport) -> DriverLine:
+def _volumes(session: Session) -> Iterator[VolumeLine]:
+    """List the volumes that had a HOB. They lie in memory in the order of the HOBs, which is the firmware's."""
+    core, firmware = session.core, session.firmware
+    addresses = [None] * len(firmware.volumes) if core is None else [Hex(hob.base) for hob in core.inputs.volumes()]
+    drivers = session.drivers
+    for number, (volume, address) in enumerate(zip(firmware.volumes, addresses, strict=True)):
+        yield VolumeLine(
+            number,
+            place_of(volume, firmware.name),
+            address,
+            len(volume.data),
+            sum(driver.volume == address for driver in drivers),
+            core is not None and core.discovery.core_volume == address,
+        )
+
+
+def _driver(driver: DriverReport, volume: int) -> DriverLine:
     base = None if driver.base is None else Hex(driver.base)
     return DriverLine(
         driver.name,
         driver.guid,
         driver.state,
+        volume,
+        driver.order,
         _status(driver.status),
         driver.reason,
         base,

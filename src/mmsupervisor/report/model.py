@@ -98,6 +98,27 @@ class PlatformReport:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeLine:
+    """A volume that the core was told of.
+
+    Attributes:
+        number: Its number, from 0 in the order of the HOBs.
+        place: Where it is in the image, or in words whose it is.
+        address: Where it lay in memory; None if no core came up.
+        size: Bytes.
+        drivers: Number of drivers that the core's scan took from it.
+        holds_core: Whether it is the core's volume, in which alone a policy is looked for.
+    """
+
+    number: int
+    place: str
+    address: Hex | None
+    size: int
+    drivers: int
+    holds_core: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DriverLine:
     """What became of one driver.
 
@@ -105,6 +126,8 @@ class DriverLine:
         name: Its name.
         guid: Its file GUID.
         state: ``started``, ``failed``, ``running``, ``refused``, ``never dispatched`` or ``not reached``.
+        volume: Number of its volume.
+        order: Its position among the drivers that were entered, from 1; None if it was not.
         status: Name of what its entry point returned, or None.
         reason: Why it was refused, removed or not dispatched, and where its work belongs if not to a driver; or empty.
         base: Address of its image, or None.
@@ -118,6 +141,8 @@ class DriverLine:
     name: str
     guid: Guid
     state: str
+    volume: int
+    order: int | None
     status: str | None
     reason: str
     base: Hex | None
@@ -286,6 +311,7 @@ class SessionReport:
         platform: On what.
         until: The phase that was asked for.
         phases: Phases reached, in order.
+        volumes: Firmware volumes with a HOB, in order.
         drivers: Drivers, in the order of the core's scan.
         messages: Messages sent, in order.
         findings: Findings, in order.
@@ -305,6 +331,7 @@ class SessionReport:
     platform: PlatformReport
     until: str
     phases: tuple[str, ...]
+    volumes: tuple[VolumeLine, ...]
     drivers: tuple[DriverLine, ...]
     messages: tuple[MessageReport, ...]
     findings: tuple[FindingReport, ...]

@@ -284,7 +284,7 @@ class NativeProcessor:
         words = self._words
         architecture = words[CALL_NUMBER] >> 32
         if architecture == AUDIT_ARCH_I386:
-            words[RIP] = rip - 2
+            words[RIP] = rip - 2 & MASK64
             return self._on_exception(exceptions.GENERAL_PROTECTION, 0)
         if architecture != AUDIT_ARCH_X86_64:
             raise StubDiedError(f"a system call of architecture {architecture:#x}")
