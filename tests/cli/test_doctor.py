@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from mmsupervisor.processor.native import host
 from mmsupervisor.processor.select import PROCESSORS, Availability
 from tests.cli.running import mmsup
 
+ROOT = Path(__file__).resolve().parents[2]
 REFUSED = [
     Availability("unicorn", True, "", ""),
     Availability("native", False, "native processor: Linux 4.4 is too old", "use Linux 5.9 or newer"),
@@ -64,7 +69,14 @@ def test_no_processor_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
-    assert "pip install 'mmsupervisor[tiano]'" in run()[1]
+    advice = {one["extra"]: one["advice"] for one in json.loads(run("--json")[1])["libraries"]}
+    assert advice["tiano"] == f"{shlex.quote(sys.executable)} -m pip install 'uefi-firmware>=1.16'"
+    assert "'uefi-firmware>=1.16'" in run()[1]
+
+
+def test_the_libraries_are_those_of_the_project() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert {one.name: [one.requirement] for one in doctor.EXTRAS} == {n: v for n, v in extras.items() if n != "dev"}
 
 
 def test_a_library_that_a_processor_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,7 @@ def test_a_missing_library_is_6_only_if_nothing_could_be_read(tmp_path: Path, mo
     assert code_of(path, mm.volume(packed)) == ExitCode.MISSING_LIBRARY
     text = run(path).output
     assert "missing library" in text
-    assert "mmsupervisor[brotli]" in text
+    assert "extra `brotli`" in text
     assert "no MM drivers in what could be opened" in text
     assert code_of(path, mm.volume(packed, mm.driver("Echo"))) == ExitCode.OK
 

@@ -74,7 +74,7 @@ def test_an_image_without_dwarf_says_so() -> None:
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "elftools.dwarf.dwarfinfo", None)
-    with pytest.raises(MissingLibraryError, match=r"mmsupervisor\[dwarf\]"):
+    with pytest.raises(MissingLibraryError, match=r"extra `dwarf`"):
         read_symbols(elf("Echo"), "Echo.debug")
 
 

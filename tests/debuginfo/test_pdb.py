@@ -30,7 +30,7 @@ def test_an_empty_one_says_so() -> None:
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "purepdb", None)
-    with pytest.raises(MissingLibraryError, match=r"mmsupervisor\[pdb\]"):
+    with pytest.raises(MissingLibraryError, match=r"extra `pdb`"):
         read_symbols(program_database.build(), "x.pdb")
 
 

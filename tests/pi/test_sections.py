@@ -183,7 +183,7 @@ def test_a_missing_library_is_named_and_the_rest_is_read(monkeypatch, name, modu
     monkeypatch.setattr(builtins, "__import__", refuse)
     first, second = sections_of(join_sections((ENCAPSULATIONS[name], build_ui_section("after"))))
     assert first.unopened.why is Closed.MISSING_LIBRARY
-    assert f"mmsupervisor[{extra}]" in first.unopened.text
+    assert f"extra `{extra}`" in first.unopened.text
     assert second.text == "after"
     assert list(problems(first)) == []
 

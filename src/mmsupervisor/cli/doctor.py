@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import click
 
@@ -24,8 +27,28 @@ Examples:
 Exit codes: 0 some processor works; 6 none does.
 """
 
-_LIBRARIES = (("brotli", "brotli"), ("elftools", "dwarf"), ("purepdb", "pdb"), ("uefi_firmware", "tiano"))
-"""Modules of optional libraries, and the extra that installs them."""
+
+class Extra(NamedTuple):
+    """An optional library, as ``pyproject.toml`` has it.
+
+    Attributes:
+        name: The extra's name.
+        module: A module of the library.
+        requirement: What pip is to install.
+    """
+
+    name: str
+    module: str
+    requirement: str
+
+
+EXTRAS = (
+    Extra("brotli", "brotli", "brotli>=1.2"),
+    Extra("dwarf", "elftools", "pyelftools>=0.32"),
+    Extra("pdb", "purepdb", "purepdb>=0.6"),
+    Extra("tiano", "uefi_firmware", "uefi-firmware>=1.16"),
+)
+"""All optional libraries, by extra."""
 
 _MEANING = {
     "unicorn": "emulates; runs everywhere",
@@ -57,7 +80,7 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
     Each processor is really tried. The first that works is the one that `--processor auto` takes.
     """
     processors = probe()
-    libraries = [_library(module, extra) for module, extra in _LIBRARIES]
+    libraries = [_library(extra) for extra in EXTRAS]
     chosen = next((one.name for one in processors if one.is_available), None)
     if as_json:
         _print_json(processors, libraries, chosen)
@@ -66,9 +89,14 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
     ctx.exit(ExitCode.OK if chosen else ExitCode.MISSING_LIBRARY)
 
 
-def _library(module: str, extra: str) -> Library:
-    is_available = find_spec(module) is not None
-    return Library(extra, is_available, "" if is_available else f"pip install 'mmsupervisor[{extra}]'")
+def _library(extra: Extra) -> Library:
+    """Look for a library; the advice installs it by its own name, where this very program finds it.
+
+    By the extra's name pip would look for this package first, and put a copy of it in the place of a checkout's own.
+    """
+    if find_spec(extra.module) is not None:
+        return Library(extra.name, True, "")
+    return Library(extra.name, False, shlex.join([sys.executable, "-m", "pip", "install", extra.requirement]))
 
 
 def _print_json(processors: list[Availability], libraries: list[Library], chosen: str | None) -> None:

@@ -56,11 +56,11 @@ class MissingLibraryError(MmSupervisorError):
 
     Attributes:
         need: What could not be done.
-        extra: The extra of this package that brings the library (``pip install mmsupervisor[extra]``).
+        extra: The extra of this package that brings the library.
     """
 
     def __init__(self, need: str, extra: str) -> None:
         """Record what could not be done and which extra mends it."""
         self.need = need
         self.extra = extra
-        super().__init__(f"{need}: install the optional extra with `pip install 'mmsupervisor[{extra}]'`")
+        super().__init__(f"{need}: install the optional extra `{extra}`; `mmsup doctor` says how")
