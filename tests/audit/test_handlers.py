@@ -14,7 +14,6 @@ from mmsupervisor.audit.watching_processor import MemoryTouch
 from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.pi.status import Status
 from mmsupervisor.processor.interface import Registers
-from mmsupervisor.processor.select import PROCESSORS, probe_one
 from tests.audit.stage import DRIVER, HANDLER, RECORD, careless, memory_hash, payload, status_of
 from tests.samples.stage import Stage
 
@@ -76,14 +75,6 @@ MISTAKES = (
     ),
     Mistake("callout", "Callout", outside, 0, "MM-4004", "at offset 0x10", dies=True),
 )
-
-
-@pytest.fixture(params=PROCESSORS)
-def processor(request: pytest.FixtureRequest) -> str:
-    found = probe_one(request.param)
-    if not found.is_available:
-        pytest.skip(f"{request.param}: {found.reason}")
-    return str(request.param)
 
 
 def send(stage: Stage, mistake: Mistake, page: int, *, benign: bool) -> int:

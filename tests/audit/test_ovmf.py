@@ -1,9 +1,12 @@
-"""The audit of handlers over a real driver: OVMF's lock box, which works in the message outside MMRAM."""
+"""The audit of handlers over real drivers: OVMF's lock box, which works in the message outside MMRAM, and its boot."""
 
 from __future__ import annotations
 
+import pytest
+
 from mmsupervisor.audit.handlers import HandlerAudit
 from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.session import Session
 from tests.support.observed import CODE, observe
 from tests.support.ovmf import Ovmf
 
@@ -38,3 +41,28 @@ def test_lock_box_reads_its_command_twice(ovmf: Ovmf) -> None:
             assert finding.place.offset == 0x2225 or not ovmf.known_release(CODE)
             assert audit.missed.total() == 0
     assert traces[0] == traces[1]
+
+
+def boot_under_audit(ovmf: Ovmf) -> tuple[list[str], HandlerAudit]:
+    """Boot with the audit from the first MMI on; the trace, and the audit."""
+    audits: list[HandlerAudit] = []
+
+    def prepare(session: Session) -> None:
+        audits.append(HandlerAudit(session))
+
+    with observe(ovmf, Phase.END_OF_DXE, prepare=prepare) as session, audits[0] as audit:
+        assert session.stop is None
+        return list(session.log.canonical_lines()), audit
+
+
+def test_what_traditional_drivers_ask_of_dxe_before_the_lock_is_no_mistake(
+    ovmf: Ovmf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their entry points call boot services and read DXE's tables, which are outside MMRAM and may be used so early."""
+    trace, audit = boot_under_audit(ovmf)
+    assert audit.findings == []
+    with observe(ovmf, Phase.END_OF_DXE) as session:
+        assert list(session.log.canonical_lines()) == trace
+    monkeypatch.setattr(HandlerAudit, "_may_use_dxe", lambda _audit, _rip: False)
+    _, strict = boot_under_audit(ovmf)
+    assert {"MM-4001", "MM-4004", "MM-4005"} <= {finding.kind.number for finding in strict.findings}

@@ -23,7 +23,6 @@ from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.cli.main import main
 from mmsupervisor.machine.memory import PAGE_SIZE, Attribute
 from mmsupervisor.session import Session, boot
-from tests.audit.stage import HANDLER, careless, payload
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "input", "br", "rect"}
@@ -190,35 +189,11 @@ def test_a_run_that_failed_is_audited_all_the_same(tmp_path: Path, monkeypatch: 
     nobody = "12345678-90AB-CDEF-1234-567890ABCDEF"
     code, report, errors = run("boot", "--page-audit", str(page), "--audit-handlers", "--send", nobody, "00")
     assert code == ExitCode.NOT_HANDLED
-    assert "Audit of handlers: nothing was found.\n" in report
+    assert "Audit of handlers\n  Nothing was found.\n" in report
     assert "checks fail" in errors
     Page(page.read_text("utf-8"))
-
-
-def test_an_audit_of_handlers_that_watched_nothing_says_so() -> None:
-    code, report, _ = run("boot", "--audit-handlers")
-    assert code == ExitCode.OK
-    assert "Audit of handlers: no message was sent (--send), so that none was watched.\n" in report
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert run("boot", "--page-audit", str(tmp_path / "r.txt"))[0] == ExitCode.USAGE
     assert run("boot", "--page-audit", str(tmp_path / "missing" / "r.html"))[0] == ExitCode.UNREADABLE
-    assert run("boot", "--audit-handlers", "--json")[0] == ExitCode.USAGE
-
-
-def test_handlers_are_audited_from_the_command_line(tmp_path: Path) -> None:
-    from mmsupervisor import prebuilt
-    from mmsupervisor.platform.sample import DriverFile, mm_volume
-
-    known = prebuilt.driver("Careless")
-    volume = tmp_path / "careless.fv"
-    volume.write_bytes(mm_volume([DriverFile("Careless", known.guid, prebuilt.image("Careless"), known.depex)]))
-    with careless() as (stage, _):
-        address = stage.module.base + 0x3000
-    for benign, wanted in ((True, ExitCode.OK), (False, ExitCode.NOT_MET)):
-        message = tmp_path / "message.bin"
-        message.write_bytes(payload("NestedPointer", benign=benign, address=address, length=8))
-        code, output, _ = run("boot", str(volume), "--audit-handlers", "--send", str(HANDLER), f"@{message}")
-        assert code == wanted, output
-        assert ("MM-4002" in output) is not benign

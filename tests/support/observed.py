@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from mmsupervisor.dxe.phases import Phase
@@ -17,9 +18,15 @@ def flash_platform(ovmf: Ovmf, variables: str = VARIABLES) -> PlatformDescriptio
     return PlatformDescription(devices=DeviceFacts(flash_variables=ovmf.path(variables)))
 
 
-def observe(ovmf: Ovmf, until: Phase = Phase.READY_TO_BOOT, variables: str = VARIABLES) -> Session:
+def observe(
+    ovmf: Ovmf,
+    until: Phase = Phase.READY_TO_BOOT,
+    variables: str = VARIABLES,
+    prepare: Callable[[Session], None] | None = None,
+) -> Session:
     """Boot the image with its traditional drivers."""
-    return boot(ovmf.path(CODE), description=flash_platform(ovmf, variables), observe=True, until=until)
+    description = flash_platform(ovmf, variables)
+    return boot(ovmf.path(CODE), description=description, observe=True, until=until, prepare=prepare)
 
 
 @cache

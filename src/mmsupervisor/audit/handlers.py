@@ -1,17 +1,17 @@
 """The audit of handlers: what drivers do with messages that no rule of ring 3 forbids, and that is a mistake.
 
-It attaches to a booted session and goes on with a processor of its own, which tells of each touch of the pages that
-are worth watching. Events, replies and memory are those of a run without it. What each check can and cannot know
-stands in docs/audits.md.
+It attaches to a session and goes on with a processor of its own, which tells of each touch of the pages that are worth
+watching. Events, replies and memory are those of a run without it. What each check can and cannot know stands in
+docs/audits.md.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from types import TracebackType
 
 from mmsupervisor.abi.system_calls import CallNumber
-from mmsupervisor.audit.kinds import AUDIT_KINDS, AuditFinding
 from mmsupervisor.audit.mmi_record import (
     MmiRecord,
     NestedPointer,
@@ -20,15 +20,17 @@ from mmsupervisor.audit.mmi_record import (
     read_message,
 )
 from mmsupervisor.audit.watching_processor import MemoryTouch, WatchingProcessor
+from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import MmiBegan, SystemCallMade
-from mmsupervisor.core.findings import Place
+from mmsupervisor.core.findings import Finding, Place, make_finding
+from mmsupervisor.core.scene import take_scene
 from mmsupervisor.core.supervisor import Supervisor
 from mmsupervisor.machine.events import Record
 from mmsupervisor.machine.memory import PAGE_SIZE, Access, BusError
 from mmsupervisor.machine.save_state import Vendor
 from mmsupervisor.processor.cpuid import amd_cpuid, intel_cpuid
 from mmsupervisor.processor.instructions import REGISTER_NAMES, decode, memory_uses
-from mmsupervisor.processor.interface import Fault, ProcessorOptions, Registers
+from mmsupervisor.processor.interface import Fault, Processor, ProcessorOptions, Registers
 from mmsupervisor.processor.page_map import fetch
 from mmsupervisor.processor.select import make_processor
 from mmsupervisor.session import Session
@@ -44,26 +46,38 @@ _NO_BASE = frozenset(("rip", "rsp", "rflags"))
 class HandlerAudit:
     """Audits the handlers of a session, from when it is made until it is closed.
 
+    Made before the launch (by ``prepare`` of :func:`mmsupervisor.session.boot`), it begins with the first MMI, in time
+    for the entry points of all drivers but those that the core's own entry starts.
+
     Attributes:
         findings: What was found, each place once, in order.
         missed: How many touches were not looked at, by the instruction: it cannot be taken apart.
+        is_attached: Whether there is a supervisor to audit.
     """
 
+    _supervisor: Supervisor
+    _before: Processor
+    _processor: WatchingProcessor
+
     def __init__(self, session: Session) -> None:
-        """Attach to a booted session.
+        """Attach to a session, at once or as soon as it has a core.
 
         Raises:
-            ValueError: the session has no core.
             MmSupervisorError: its kind of processor does not work here.
         """
-        if session.core is None:
-            raise ValueError("the session has no core: there is nothing to audit")
-        self.findings: list[AuditFinding] = []
+        self.findings: list[Finding] = []
         self.missed: Counter[str] = Counter()
-        self._supervisor: Supervisor = session.core.supervisor
+        self.is_attached = False
+        self._session = session
         self._mmi = MmiRecord()
         self._known: set[tuple[str, object]] = set()
         self._closed = False
+        if session.core is not None:
+            self._attach(session.core)
+        session.log.add_sink(self._take)
+
+    def _attach(self, core: Core) -> None:
+        session, self._supervisor = self._session, core.supervisor
         description = session.description
         make = amd_cpuid if description.vendor is Vendor.AMD else intel_cpuid
         options = ProcessorOptions(make(description.address_bits), description.budget)
@@ -72,7 +86,7 @@ class HandlerAudit:
             session.memory, options, self, lambda memory, chosen: make_processor(session.processor, memory, chosen)
         )
         self._supervisor.processor = self._processor
-        session.log.add_sink(self._take)
+        self.is_attached = True
 
     def __enter__(self) -> HandlerAudit:
         """Return the audit itself."""
@@ -86,15 +100,15 @@ class HandlerAudit:
 
     def close(self) -> None:
         """Give the session its own processor back. Closing twice is allowed."""
-        if not self._closed:
-            self._closed = True
+        if self.is_attached and not self._closed:
             self._supervisor.processor = self._before
             self._processor.close()
+        self._closed = True
 
     # Events of the supervisor
 
     def _take(self, record: Record) -> None:
-        if self._closed:
+        if self._closed or not self._is_ready(record):
             return
         match record.event:
             case MmiBegan() as began:
@@ -103,6 +117,12 @@ class HandlerAudit:
                 self._asked_outside(asked)
             case SystemCallMade(call=CallNumber.SMM_MM_IS_COMM_BUFF.name) as asked:
                 self._asked_message(asked)
+
+    def _is_ready(self, record: Record) -> bool:
+        """Whether it is attached; it is from the first MMI on, when no code of ring 3 is under way yet."""
+        if not self.is_attached and isinstance(record.event, MmiBegan) and self._session.core is not None:
+            self._attach(self._session.core)
+        return self.is_attached
 
     def _begin(self, event: MmiBegan) -> None:
         payload = read_message(self._supervisor, event.size) if event.channel == "user" else b""
@@ -131,6 +151,8 @@ class HandlerAudit:
         """Judge a touch of a watched page."""
         if self._supervisor.mmram.touches(touch.address, 1):
             self._judge_inside(touch)
+            return
+        if self._may_use_dxe(touch.rip) and not self._is_message(touch.address):
             return
         self._judge_origin(touch)
         if touch.write:
@@ -201,7 +223,7 @@ class HandlerAudit:
         if instruction is None or not (instruction.is_call_near_indirect or instruction.is_jmp_near_indirect):
             return
         address = memory_uses(instruction, registers)[0].address
-        if not self._supervisor.mmram.touches(address, 1):
+        if not self._supervisor.mmram.touches(address, 1) and not self._may_use_dxe(fault.rip):
             detail = f"`{instruction}` takes its target from {address:#x}"
             self._add("MM-4005", self._place(fault.rip), detail, address)
 
@@ -213,9 +235,14 @@ class HandlerAudit:
         if fault.access is not Access.EXECUTE:
             self._judge_refused(fault, address)
         elif not self._supervisor.mmram.touches(address, 1):
-            pointer = next((one for one in self._mmi.pointers if one.address == address), None)
-            said = f"; the message holds that address at offset {pointer.offset:#x}" if pointer else ""
-            self._add("MM-4004", self._caller(registers), f"jumps to {address:#x}, outside MMRAM{said}", address)
+            self._judge_callout(address, self._caller(registers))
+
+    def _judge_callout(self, address: int, caller: Place) -> None:
+        if self._may_use_dxe(caller.address):
+            return
+        pointer = next((one for one in self._mmi.pointers if one.address == address), None)
+        said = f"; the message holds that address at offset {pointer.offset:#x}" if pointer else ""
+        self._add("MM-4004", caller, f"jumps to {address:#x}, outside MMRAM{said}", address)
 
     def _judge_refused(self, fault: Fault, address: int) -> None:
         """What ring 3 may not touch at all, it must not touch because a message said so."""
@@ -231,6 +258,15 @@ class HandlerAudit:
 
     def _place(self, address: int) -> Place:
         return self._supervisor.modules.place(address)
+
+    def _may_use_dxe(self, rip: int) -> bool:
+        """Whether code is of a traditional driver, which may use tables and services of DXE until MMRAM is locked."""
+        return self._is_traditional(rip) and not self._supervisor.lifecycle.ready_to_lock
+
+    def _is_message(self, address: int) -> bool:
+        """Whether an address lies in the user channel's buffer outside MMRAM."""
+        channel = self._supervisor.user
+        return channel.external <= address < channel.external + channel.size
 
     def _is_traditional(self, rip: int) -> bool:
         module = self._supervisor.modules.find(rip)
@@ -252,4 +288,5 @@ class HandlerAudit:
         known = (number, key if key is not None else place.address)
         if known not in self._known:
             self._known.add(known)
-            self.findings.append(AuditFinding(AUDIT_KINDS[number], place, "", detail, address))
+            scene = take_scene(self._supervisor, with_ring3=True)
+            self.findings.append(replace(make_finding(number, detail, place=place, address=address), scene=scene))

@@ -8,13 +8,14 @@ driver that writes what it returns gives the same reply in both. The first sessi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mmsupervisor.abi.system_calls import CallNumber
-from mmsupervisor.audit.kinds import AUDIT_KINDS, AuditFinding
 from mmsupervisor.core.entry import Core
 from mmsupervisor.core.events import SystemCallMade
-from mmsupervisor.core.findings import SystemStopError
+from mmsupervisor.core.findings import Finding, SystemStopError, make_finding
 from mmsupervisor.core.modules import BROKER_GUID
+from mmsupervisor.core.scene import take_scene
 from mmsupervisor.ipl.communicate import Answer
 from mmsupervisor.machine.events import Record
 from mmsupervisor.machine.memory import PAGE_SIZE, BusError
@@ -49,7 +50,7 @@ class ReplyAudit:
         """
         if session.core is None or twin.core is None:
             raise ValueError("a session has no core: there is nothing to audit")
-        self.findings: list[AuditFinding] = []
+        self.findings: list[Finding] = []
         self.session = session
         self.twin = twin
         self._core: Core = session.core
@@ -111,9 +112,9 @@ class ReplyAudit:
         handlers = [one for one in self._core.supervisor.handlers.all() if one.guid == guid]
         drivers = sorted({self.session.owner_of(one.routine) for one in handlers})
         subject = f"reply to {guid.label}" + (f" ({', '.join(drivers)})" if drivers else "")
-        finding = AuditFinding(AUDIT_KINDS[number], None, subject, detail, address)
+        finding = make_finding(number, detail, subject=subject, address=address)
         if finding not in self.findings:
-            self.findings.append(finding)
+            self.findings.append(replace(finding, scene=take_scene(self._core.supervisor, with_ring3=False)))
 
 
 def _ranges(offsets: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,11 @@ refused or never dispatched; 13 no handler took a message; 14 a budget was spent
     metavar="FILE",
     help="Audit the pages in the end; write a page (.html) or data (.json). May be given twice.",
 )
-@click.option("--audit-handlers", is_flag=True, help="Watch handlers while --send messages are served; print mistakes.")
+@click.option(
+    "--audit-handlers",
+    is_flag=True,
+    help="Watch entry points, and handlers of --send messages and their replies; print mistakes.",
+)
 @session_options
 @click.pass_context
 def command(
@@ -73,7 +78,7 @@ def command(
     IMAGE is a flash image, a capsule or a firmware volume that holds the supervisor's core, a policy and drivers; its
     own broker is used when it brings one. Without IMAGE the sample platform is booted.
     """
-    from mmsupervisor.cli.session_audit import check_formats, say_handler_audit, send_audited, write_page_audit
+    from mmsupervisor.cli.session_audit import boot_audited, check_formats, write_page_audit
     from mmsupervisor.cli.session_boot import boot_image
     from mmsupervisor.cli.session_work import finish, read_messages, send_all
     from mmsupervisor.report.document import BOOT_SCHEMA
@@ -83,27 +88,26 @@ def command(
         raise click.UsageError("--log goes with the report as text only")
     if with_log and options.redact:
         raise click.UsageError("--log prints the values that --redact keeps out")
-    if audit_handlers and (options.as_json or options.traces_to_output):
-        raise click.UsageError("--audit-handlers goes with the report as text only")
     check_formats(page_audits)
     messages = read_messages(sends)
-    booted = boot_image(image, options, read_policy(policy), symbols=symbols)
-    with booted.session as session:
-        exchanges, audit = send_audited(session, messages) if audit_handlers else (send_all(session, messages), None)
+    chosen = read_policy(policy)
+    if audit_handlers:
+        booted, exchanges, audited = boot_audited(image, options, chosen, symbols=symbols, messages=messages)
+    else:
+        booted, audited = boot_image(image, options, chosen, symbols=symbols), None
+        exchanges = send_all(booted.session, messages)
+    with closing(booted):
         code = finish(
-            session,
+            booted.session,
             booted.image,
             options,
             schema=BOOT_SCHEMA,
             exchanges=exchanges,
             policy_source=booted.policy_source if policy is None else policy,
             with_log=with_log,
+            audited=audited,
         )
-        # What went wrong decides the code, and an audit that was asked for is written all the same.
-        if audit_handlers:
-            verdict = say_handler_audit(audit, exchanges)
-            code = code or verdict
-        if page_audits:
-            verdict = write_page_audit(session, page_audits)
+        if page_audits:  # written whatever became of the run, which decides the code
+            verdict = write_page_audit(booted.session, page_audits)
             code = code or verdict
     ctx.exit(code)

@@ -37,7 +37,7 @@ def _rows(finding: FindingReport) -> Iterator[tuple[str, str]]:
     yield "mend", finding.mend
     if finding.moment is not None and finding.moment.mmi:
         yield "when", _when(finding.moment)
-    if finding.fatal:
+    if finding.fatal or finding.stack:
         yield from _details(finding)
     yield "more", finding.page
 

@@ -1,4 +1,4 @@
-"""The audits of ``mmsup boot``: of the handlers of the messages sent, and of the pages in the end."""
+"""The audits of ``mmsup boot``: of handlers and their replies, and of the pages in the end."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from mmsupervisor.audit.page_checks import PageAudit, audit_pages
 from mmsupervisor.audit.page_document import page_document
 from mmsupervisor.audit.page_map import read_page_map
 from mmsupervisor.audit.page_report import page_report
-from mmsupervisor.cli.console import plain
+from mmsupervisor.audit.replies import ReplyAudit
 from mmsupervisor.cli.exit_codes import ExitCode
+from mmsupervisor.cli.session_boot import Booted, boot_image
+from mmsupervisor.cli.session_input import SessionOptions
 from mmsupervisor.cli.session_work import Message, send_all
 from mmsupervisor.inventory.payloads import OutputError
-from mmsupervisor.report.build import Exchange
+from mmsupervisor.policy.model import Policy
+from mmsupervisor.report.build import Audited, Exchange
 from mmsupervisor.session import Session
 
 FORMATS = (".html", ".json")
@@ -35,30 +38,42 @@ def check_formats(files: Sequence[Path]) -> None:
             raise click.BadParameter(f"{file}: a page audit is written as .html or .json", param_hint="--page-audit")
 
 
-def send_audited(session: Session, messages: Sequence[Message]) -> tuple[list[Exchange], HandlerAudit | None]:
-    """Send messages under the audit of handlers; without a core there is nothing to audit."""
-    if session.core is None or session.stop is not None:
-        return send_all(session, messages), None
-    with HandlerAudit(session) as audit:
-        return send_all(session, messages), audit
+def boot_audited(
+    path: Path | None,
+    options: SessionOptions,
+    policy: bytes | Policy | None,
+    *,
+    symbols: Path | None,
+    messages: Sequence[Message],
+) -> tuple[Booted, list[Exchange], Audited | None]:
+    """Boot an image under the audit of handlers, and send messages to it and to a twin whose replies are compared.
 
+    Returns:
+        The booted image, the messages with their answers, and what audits saw; None where there was no supervisor.
 
-def say_handler_audit(audit: HandlerAudit | None, exchanges: Sequence[Exchange]) -> ExitCode:
-    """Print what the audit of handlers found in these exchanges, a line each."""
-    if audit is None:
-        click.echo("\nAudit of handlers: there was no supervisor to audit.")
-        return ExitCode.OK
-    if not exchanges:
-        click.echo("\nAudit of handlers: no message was sent (--send), so that none was watched.")
-        return ExitCode.OK
-    count = len(audit.findings)
-    click.echo(f"\nAudit of handlers: {f'{count} found' if count else 'nothing was found'}.")
-    for finding in audit.findings:
-        click.echo(plain(f"  {finding}"))
-    missed = sum(audit.missed.values())
-    if missed:
-        click.echo(f"  {missed} touches were not looked at: {', '.join(sorted(audit.missed))}.")
-    return ExitCode.NOT_MET if count else ExitCode.OK
+    Raises:
+        MmSupervisorError: as :func:`~mmsupervisor.cli.session_boot.boot_image`.
+    """
+    audits: list[HandlerAudit] = []
+    booted = boot_image(
+        path,
+        options,
+        policy,
+        symbols=symbols,
+        prepare=lambda session: audits.append(HandlerAudit(session)),
+        with_twin=bool(messages),
+    )
+    session, twin = booted.session, booted.twin
+    with audits[0] as handlers:
+        if twin is None or session.stop is not None or session.core is None or twin.core is None:
+            replies, exchanges = None, send_all(session, messages)
+        else:
+            replies = ReplyAudit(session, twin)
+            exchanges = send_all(session, messages, replies.communicate)
+    if not handlers.is_attached:
+        return booted, exchanges, None
+    findings = (*handlers.findings, *(replies.findings if replies else ()))
+    return booted, exchanges, Audited(findings, handlers.missed, replies is not None)
 
 
 def write_page_audit(session: Session, files: Sequence[Path]) -> ExitCode:

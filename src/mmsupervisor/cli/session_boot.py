@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,19 @@ class Booted:
         session: The session.
         image: The image as the user named it.
         policy_source: Where the policy comes from.
+        twin: A second session that was booted alike, where one was asked for.
     """
 
     session: Session
     image: InputReport
     policy_source: str
+    twin: Session | None = None
+
+    def close(self) -> None:
+        """Give up all resources."""
+        self.session.close()
+        if self.twin is not None:
+            self.twin.close()
 
 
 def boot_image(
@@ -43,6 +52,8 @@ def boot_image(
     policy: bytes | Policy | None = None,
     *,
     symbols: Path | None = None,
+    prepare: Callable[[Session], None] | None = None,
+    with_twin: bool = False,
 ) -> Booted:
     """Boot an image file, or the sample platform; with another policy than its own where one is given.
 
@@ -51,6 +62,8 @@ def boot_image(
         options: How.
         policy: The policy to be put in place of the image's, or None.
         symbols: A folder with symbols of its drivers, or None.
+        prepare: Called with the session before the launch.
+        with_twin: Boot it twice.
 
     Raises:
         MmSupervisorError: there is no firmware volume in it; or symbols are damaged.
@@ -61,21 +74,27 @@ def boot_image(
     description = options.description()
     data = sample_volume(description.profile) if path is None else read_file(path)
     known = None if symbols is None else read_symbol_folder(read_image(Reader(data, name)), symbols)
-    with progress(f"booting {name}", is_long=len(data) > _LONG_INPUT):
-        session = boot(
+
+    def start(prepare: Callable[[Session], None] | None) -> Session:
+        return boot(
             data,
             until=Phase(options.until),
             description=description,
             processor=options.processor,
             name=name,
+            prepare=prepare,
             policy=policy,
             relax=options.relax,
             observe=options.observe,
             path=path,
             symbols=known,
         )
-    if not session.firmware.volumes:
-        session.close()
-        raise MmSupervisorError(f"{name}: there is no firmware volume in it")
+
+    with progress(f"booting {name}", is_long=len(data) > _LONG_INPUT):
+        session = start(prepare)
+        if not session.firmware.volumes:
+            session.close()
+            raise MmSupervisorError(f"{name}: there is no firmware volume in it")
+        twin = start(None) if with_twin else None
     is_ours = path is None or session.firmware.has_our_policy
-    return Booted(session, describe_input(name, data), "built in" if is_ours else "the image")
+    return Booted(session, describe_input(name, data), "built in" if is_ours else "the image", twin)

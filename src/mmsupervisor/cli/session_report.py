@@ -15,6 +15,7 @@ from mmsupervisor.machine.events import Record
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.report.model import (
+    AuditReport,
     DriverLine,
     EndReport,
     MessageReport,
@@ -85,6 +86,7 @@ def _blocks(report: SessionReport, *, answers_only: bool, with_volumes: bool) ->
         ("Asked of DXE", bool(report.outside_services) and not answers_only, _services(report)),
         ("Messages", bool(report.messages), Group(*_messages(report.messages))),
         ("Findings", bool(report.findings), Group(*render_findings(report.findings))),
+        ("Audit of handlers", report.audit is not None, _audit(report.audit)),
         ("Bugs of the reference that were met", bool(report.reference_bugs) and not answers_only, _bugs(report)),
     )
     first = answers_only
@@ -277,9 +279,24 @@ def _bugs(report: SessionReport) -> RenderableType:
     return rows
 
 
+def _audit(audit: AuditReport | None) -> RenderableType:
+    if audit is None:
+        return Text()
+    blocks = list(render_findings(audit.findings)) or [Text("Nothing was found.")]
+    missed = sum(one.count for one in audit.missed)
+    if missed:
+        instructions = ", ".join(one.instruction for one in audit.missed)
+        blocks += [Text(), Text(f"{missed:,} touches were not looked at: {plain(instructions)}")]
+    if not audit.replies:
+        blocks += [Text(), Text("Without --send, only what the boot itself does was watched, and no reply.")]
+    return Group(*blocks)
+
+
 def _last_line(report: SessionReport) -> RenderableType:
     if report.end is None:
         good = report.outcome is Outcome.OK
+        if good and report.audit is not None and report.audit.findings:
+            return Text(f"The audit found {len(report.audit.findings)}; nothing else was found.", style="bold yellow")
         return Text(_ENDS[report.outcome], style="green" if good else "bold red")
     names = {driver.guid: driver.name for driver in report.drivers}
     return Text("\n".join(_device(report.end, report.outcome, names)), style="bold red")

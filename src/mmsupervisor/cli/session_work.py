@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -13,11 +13,11 @@ from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.inventory.payloads import OutputError
 from mmsupervisor.pi.guid import Guid
-from mmsupervisor.report.build import Exchange, build_report
+from mmsupervisor.report.build import Audited, Exchange, build_report
 from mmsupervisor.report.document import BOOT_SCHEMA, document
 from mmsupervisor.report.model import InputReport, Outcome
 from mmsupervisor.report.redaction import redacted_lines, without_message_data
-from mmsupervisor.session import Session
+from mmsupervisor.session import Answer, Session
 
 EXIT_CODES = {
     Outcome.VIOLATION: ExitCode.VIOLATION,
@@ -39,14 +39,17 @@ def read_messages(sends: Iterable[tuple[Guid, MessageData]]) -> list[Message]:
     return [(guid, data.read()) for guid, data in sends]
 
 
-def send_all(session: Session, messages: Iterable[Message]) -> list[Exchange]:
-    """Send messages until they are out or the system dies."""
+def send_all(
+    session: Session, messages: Iterable[Message], send: Callable[[Guid, bytes], Answer] | None = None
+) -> list[Exchange]:
+    """Send messages until they are out or the system dies, by another way than the session's own where one is given."""
+    send = send or session.communicate
     exchanges: list[Exchange] = []
     for guid, payload in messages:
         if session.stop is not None or session.launch_failure is not None:
             break
         try:
-            exchanges.append(Exchange(guid, payload, session.communicate(guid, payload)))
+            exchanges.append(Exchange(guid, payload, send(guid, payload)))
         except SystemStopError:
             exchanges.append(Exchange(guid, payload, None))
     return exchanges
@@ -62,9 +65,17 @@ def finish(
     policy_source: str,
     with_log: bool = False,
     answers_only: bool = False,
+    audited: Audited | None = None,
 ) -> ExitCode:
-    """Write the trace and the report, and return the exit code."""
-    report = build_report(session, image, until=Phase(options.until), exchanges=exchanges, policy_source=policy_source)
+    """Write the trace and the report, and return the exit code: what went wrong decides it, then what audits found."""
+    report = build_report(
+        session,
+        image,
+        until=Phase(options.until),
+        exchanges=exchanges,
+        policy_source=policy_source,
+        audited=audited,
+    )
     if options.redact:
         report = without_message_data(report)
     write_trace(session, options)
@@ -78,6 +89,8 @@ def finish(
         if with_log:
             _print_log(session)
         show(output(), render(report, answers_only=answers_only, with_volumes=schema == BOOT_SCHEMA))
+    if report.outcome is Outcome.OK and report.audit is not None and report.audit.findings:
+        return ExitCode.NOT_MET
     return EXIT_CODES[report.outcome]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mmsupervisor.core.events import ReferenceBugMet, SystemReset
+from mmsupervisor.core.findings import Finding
 from mmsupervisor.core.telemetry import TelemetryReported
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.machine.events import Hex
@@ -22,10 +23,12 @@ from mmsupervisor.report.finding_model import FindingReport
 from mmsupervisor.report.findings import report_finding
 from mmsupervisor.report.memory import open_regions, outside_services, relaxations, unblock_requests
 from mmsupervisor.report.model import (
+    AuditReport,
     DriverLine,
     EndReport,
     InputReport,
     MessageReport,
+    MissedReport,
     Outcome,
     PlatformReport,
     PolicyInForce,
@@ -66,6 +69,21 @@ class Exchange:
     answer: Answer | None
 
 
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What audits of the session saw.
+
+    Attributes:
+        findings: Mistakes, in order.
+        missed: How many touches were not looked at, by instruction.
+        replies: Whether replies were compared with those of a second session.
+    """
+
+    findings: tuple[Finding, ...]
+    missed: Mapping[str, int]
+    replies: bool
+
+
 def describe_input(name: str, data: bytes) -> InputReport:
     """Name an input as the user did, with its size and hash."""
     return InputReport(name, len(data), hashlib.sha256(data).hexdigest())
@@ -78,6 +96,7 @@ def build_report(
     until: Phase,
     exchanges: Iterable[Exchange] = (),
     policy_source: str = "the image",
+    audited: Audited | None = None,
 ) -> SessionReport:
     """Report what became of a session.
 
@@ -87,6 +106,7 @@ def build_report(
         until: The phase that was asked for.
         exchanges: Messages sent, in order.
         policy_source: Where the policy comes from.
+        audited: What audits saw, or None if there were none.
     """
     messages = tuple(_message(exchange) for exchange in exchanges)
     volumes = tuple(_volumes(session))
@@ -109,6 +129,7 @@ def build_report(
         unblock_requests=tuple(unblock_requests(session)),
         relaxations=tuple(relaxations(session)),
         outside_services=tuple(outside_services(session)),
+        audit=None if audited is None else _audit(session, audited),
         events=len(session.events) + session.log.dropped,
     )
 
@@ -116,6 +137,12 @@ def build_report(
 def _findings(session: Session) -> Iterator[FindingReport]:
     for finding in session.findings:
         yield report_finding(finding, session.memory, fatal=finding is session.stop)
+
+
+def _audit(session: Session, audited: Audited) -> AuditReport:
+    findings = tuple(report_finding(finding, session.memory, fatal=False) for finding in audited.findings)
+    missed = tuple(MissedReport(instruction, audited.missed[instruction]) for instruction in sorted(audited.missed))
+    return AuditReport(findings, missed, audited.replies)
 
 
 def _outcome(session: Session, messages: tuple[MessageReport, ...]) -> Outcome:

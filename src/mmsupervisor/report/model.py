@@ -300,6 +300,34 @@ class OutsideServiceReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MissedReport:
+    """Touches of watched memory that the audit of handlers did not look at.
+
+    Attributes:
+        instruction: What touched it; it cannot be taken apart.
+        count: How often.
+    """
+
+    instruction: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What the audits of handlers and of their replies saw.
+
+    Attributes:
+        findings: Mistakes: of handlers in order, then of replies.
+        missed: Touches that were not looked at, by instruction.
+        replies: Whether replies were compared with those of a second session, which needs a message.
+    """
+
+    findings: tuple[FindingReport, ...]
+    missed: tuple[MissedReport, ...]
+    replies: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SessionReport:
     """All of it.
 
@@ -321,6 +349,7 @@ class SessionReport:
         unblock_requests: Calls of MmUnblockMemoryRequest, in order.
         relaxations: Uses of relaxations, by place; empty for a strict run.
         outside_services: What traditional drivers asked of DXE.
+        audit: What the audit of handlers saw, or None without one.
         events: Number of events of the run.
     """
 
@@ -341,4 +370,5 @@ class SessionReport:
     unblock_requests: tuple[UnblockRequestReport, ...]
     relaxations: tuple[RelaxationReport, ...]
     outside_services: tuple[OutsideServiceReport, ...]
+    audit: AuditReport | None
     events: int

@@ -13,7 +13,7 @@ from dataclasses import replace
 from mmsupervisor.abi.findings import FINDING_KINDS
 from mmsupervisor.machine.events import EventLog
 from mmsupervisor.report.finding_model import FindingReport
-from mmsupervisor.report.model import SessionReport
+from mmsupervisor.report.model import AuditReport, SessionReport
 
 REDACTED = "redacted"
 """What stands for a value."""
@@ -41,8 +41,15 @@ def without_message_data(report: SessionReport) -> SessionReport:
         report,
         messages=tuple(replace(one, sent="", payload=None) for one in report.messages),
         findings=tuple(_without_values(finding) for finding in report.findings),
+        audit=None if report.audit is None else _audit_without_values(report.audit),
         end=None if report.end is None else replace(report.end, rip=None),
     )
+
+
+def _audit_without_values(audit: AuditReport) -> AuditReport:
+    """Leave out of all findings what they say of values: those about replies are about nothing else."""
+    findings = (replace(_without_values(finding), detail=REDACTED) for finding in audit.findings)
+    return replace(audit, findings=tuple(findings))
 
 
 def _without_values(finding: FindingReport) -> FindingReport:
