@@ -59,8 +59,8 @@ def test_what_an_entry_means() -> None:
         "write 4 bytes: ports 0x70..0x71",
         "read: MSRs 0x10..0x11",
     ]
-    assert all(one.is_new and one.allowed == (False, True) for one in compare(a, b))
-    assert not any(one.is_new for one in compare(b, a))
+    assert all(one.allowed == (False, True) for one in compare(a, b))
+    assert all(one.allowed == (True, False) for one in compare(b, a))
     decision = compare(a, b)[0].decisions[1]
     assert decision is not None
     assert decision.entry == entry
@@ -115,10 +115,10 @@ def test_instructions_and_save_state() -> None:
     found = [str(one) for one in compare(base, without)]
     assert found[:3] == ["execute: CLI", "execute: WBINVD", "execute: HLT"]
     assert "read 8 bytes: every other register of the save state without a port access" in found
-    assert "read 1 byte: RAX of the save state on an input of 1 bytes" in found
+    assert "read 1 byte: RAX of the save state on an input of 1 byte" in found
     reads_rax = PolicyRoot(RootType.SAVE_STATE, ALLOW, (SaveStateEntry(0, 1, 0),))
     only_rax = assemble([*base.roots[:3], reads_rax])
-    assert [one.is_new for one in compare(base, only_rax) if "an input of 2" in one.subject] == [True]
+    assert [one.allowed for one in compare(base, only_rax) if "an input of 2" in one.subject] == [(False, True)]
 
 
 def test_memory_of_fetched_policies() -> None:
@@ -127,7 +127,7 @@ def test_memory_of_fetched_policies() -> None:
 
     a = fetched(MemEntry(0x1000, 0x2000, 3))
     b = fetched(MemEntry(0x1000, 0x1000, 1), MemEntry(0x2000, 0x2000, 3))
-    assert [(str(one), one.is_new) for one in changes(a, b, RootType.MEM)] == [
+    assert [(str(one), one.allowed[1]) for one in changes(a, b, RootType.MEM)] == [
         ("write: memory 0x1000..0x1fff", False),
         ("read: memory 0x3000..0x3fff", True),
         ("write: memory 0x3000..0x3fff", True),

@@ -44,11 +44,6 @@ class AccessChange:
     allowed: tuple[bool | None, bool | None]
     decisions: tuple[Decision | None, Decision | None] = (None, None)
 
-    @property
-    def is_new(self) -> bool:
-        """Whether the second policy allows what the first does not."""
-        return self.allowed[1] is True
-
     def __str__(self) -> str:
         """One line without the direction: ``write 4 bytes: ports 0xcfc..0xcff``."""
         width = f" {self.width} byte{'s' * (self.width > 1)}" if self.width else ""

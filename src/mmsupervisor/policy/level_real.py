@@ -194,10 +194,10 @@ REGISTERS = {
 """Registers that are judged apart. The processor ID is never refused, and harmless."""
 
 TRAPS: dict[str, IoTrap | Status] = {
-    **{f"on an output of {1 << width} bytes": IoTrap(IoType.OUTPUT, width) for width in range(3)},
-    **{f"on an input of {1 << width} bytes": IoTrap(IoType.INPUT, width) for width in range(3)},
-    "without a port access": Status.NOT_FOUND,
-}
+    f"on an {name} of {size} byte{'s' * (size > 1)}": IoTrap(kind, width)
+    for name, kind in (("output", IoType.OUTPUT), ("input", IoType.INPUT))
+    for width, size in WIDTH_SIZES.items()
+} | {"without a port access": Status.NOT_FOUND}
 """What a CPU may have been doing."""
 
 
