@@ -28,11 +28,13 @@ from mmsupervisor.pi.depex import (
     encode_after,
     encode_before,
     evaluate,
+    evaluation,
     parse_depex,
     parse_expression,
     read_by_specification,
     required_guids,
 )
+from mmsupervisor.pi.depex.evaluation import MAX_REPEATED
 from mmsupervisor.pi.errors import LimitError
 from mmsupervisor.pi.guid import Guid, GuidSyntaxError
 from mmsupervisor.pi.guid_names import known_guid
@@ -273,6 +275,24 @@ def test_many_protocols_with_not_are_judged_by_structure():
     assert can_be_true(depex)
     assert can_be_true_without(depex, many[0].guid)
     assert not can_be_true_without(depex, many[1].guid)
+
+
+def contradictions(count: int) -> Depex:
+    """So many protocols, and for each that it is there and is not, joined by OR."""
+    one_each = (bytes([2, *[index] * 16, 2, *[index] * 16, 5, 3]) for index in range(1, count + 1))
+    return parse(b"".join(one_each) + b"\x04" * (count - 1) + b"\x08")
+
+
+def test_all_combinations_are_tried_in_one_pass(monkeypatch):
+    """An expression of a few bytes must not take minutes, however many combinations there are."""
+    steps = []
+    step = evaluation._step
+    monkeypatch.setattr(evaluation, "_step", lambda *arguments: steps.append(1) or step(*arguments))
+    for count in (1, 2, MAX_REPEATED, MAX_REPEATED + 1):
+        depex = contradictions(count)
+        steps.clear()
+        assert can_be_true(depex) is (count > MAX_REPEATED), "exact up to the bound, by structure beyond"
+        assert len(steps) == len(depex.instructions)
 
 
 GUIDS = [Guid(bytes([index]) * 16) for index in range(1, 5)]

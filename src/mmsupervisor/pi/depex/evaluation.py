@@ -5,11 +5,12 @@ Sources: docs/reference/boot-flow.md §6.2; PI 1.8 vol. 2 §10.7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import product
 from operator import and_, or_
+from typing import NamedTuple
 
 from mmsupervisor.pi.depex.expression import Opcode
 from mmsupervisor.pi.depex.parsing import Depex, Instruction
@@ -18,7 +19,7 @@ from mmsupervisor.pi.guid import Guid
 Installed = Callable[[Guid], bool]
 """Says whether a protocol is installed."""
 
-MAX_UNKNOWNS = 12
+MAX_REPEATED = 12
 """Number of protocols for which all combinations are tried."""
 
 
@@ -58,8 +59,8 @@ def evaluate(depex: Depex, installed: Installed) -> Verdict:
         depex: The expression.
         installed: Asked for each PUSH, in order, again for a repeated one.
     """
-    values, reason, misplaced = _execute(depex, lambda guid: _YES if installed(guid) else _NO)
-    return Verdict(values == _YES, reason, misplaced)
+    value, reason, misplaced = _execute(depex, lambda guid: _Worlds.certain(int(installed(guid))), everywhere=1)
+    return Verdict(value.must != 0, reason, misplaced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ def read_by_specification(depex: Depex, installed: Installed) -> SpecificationRe
 def can_be_true(depex: Depex, fixed: Mapping[Guid, bool] | None = None) -> bool:
     """Whether some set of installed protocols makes the expression true for the MM core.
 
-    Exact for expressions without NOT, for those that push no protocol twice, and for those that push at most
-    :data:`MAX_UNKNOWNS` different ones; for others a True may be wrong, a False never is.
+    Exact, but for expressions with NOT that ask for more than :data:`MAX_REPEATED` protocols more than once each:
+    there a True may be wrong, a False never is. The expression is gone through once, whatever is in it.
 
     Args:
         depex: The expression.
@@ -99,21 +100,31 @@ def can_be_true(depex: Depex, fixed: Mapping[Guid, bool] | None = None) -> bool:
     """
     known = {} if fixed is None else fixed
     unknown = [guid for guid in depex.pushed if guid not in known]
-    if not any(instruction.code == Opcode.NOT for instruction in depex.instructions):
-        return evaluate(depex, lambda guid: known.get(guid, True)).value
-    if len(unknown) > MAX_UNKNOWNS:
-        free = dict.fromkeys(unknown, _EITHER)
-        values, _, _ = _execute(depex, lambda guid: free.get(guid) or (_YES if known.get(guid, True) else _NO))
-        return True in values
-    trials = (
-        {**known, **dict(zip(unknown, tried, strict=True))} for tried in product((True, False), repeat=len(unknown))
-    )
-    return any(_is_true_for(depex, trial) for trial in trials)
-
-
-def _is_true_for(depex: Depex, installed: Mapping[Guid, bool]) -> bool:
+    repeated = _repeated(depex, unknown)[:MAX_REPEATED]
+    everywhere = (1 << (1 << len(repeated))) - 1
+    looked_up = dict.fromkeys(unknown, _Worlds(may=everywhere, must=0))
+    looked_up |= {guid: _Worlds.certain(_half(everywhere, bit)) for bit, guid in enumerate(repeated)}
+    looked_up |= {guid: _Worlds.certain(everywhere if there else 0) for guid, there in known.items()}
     # A misplaced BEFORE or AFTER is looked up too and is not among the pushed ones: taken as installed.
-    return evaluate(depex, lambda guid: installed.get(guid, True)).value
+    installed = _Worlds.certain(everywhere)
+    value, _, _ = _execute(depex, lambda guid: looked_up.get(guid, installed), everywhere)
+    return value.may != 0
+
+
+def _repeated(depex: Depex, unknown: Sequence[Guid]) -> list[Guid]:
+    """The protocols whose two answers must be tried, since one answer would be used in several places.
+
+    Without NOT there is nothing to try: the more is installed, the more is true.
+    """
+    if not any(instruction.code == Opcode.NOT for instruction in depex.instructions):
+        return []
+    uses = Counter(instruction.guid for instruction in depex.instructions)
+    return [guid for guid in unknown if uses[guid] > 1]
+
+
+def _half(everywhere: int, bit: int) -> int:
+    """Of 2**n worlds, one bit each, those whose number has a bit set."""
+    return everywhere ^ everywhere // ((1 << (1 << bit)) + 1)
 
 
 def can_be_true_without(depex: Depex, missing: Guid) -> bool:
@@ -138,30 +149,44 @@ def required_guids(depex: Depex) -> tuple[Guid, ...]:
     return tuple(guid for guid in depex.pushed if not can_be_true_without(depex, guid))
 
 
-# The values an operand may have: one for an evaluation, both where a protocol may be there or not.
-_Values = frozenset[bool]
-_YES: _Values = frozenset({True})
-_NO: _Values = frozenset({False})
-_EITHER: _Values = _YES | _NO
+class _Worlds(NamedTuple):
+    """In which of several worlds, one bit each, an operand may be true, and in which it must be.
+
+    The two differ where a protocol may be there or not. A single world is a plain evaluation.
+    """
+
+    may: int
+    must: int
+
+    @classmethod
+    def certain(cls, worlds: int) -> _Worlds:
+        return cls(worlds, worlds)
 
 
-def _execute(depex: Depex, look_up: Callable[[Guid], _Values]) -> tuple[_Values, Reason, tuple[int, ...]]:
+_NOWHERE = _Worlds.certain(0)
+
+
+def _execute(
+    depex: Depex, look_up: Callable[[Guid], _Worlds], everywhere: int
+) -> tuple[_Worlds, Reason, tuple[int, ...]]:
     if depex.instructions and depex.instructions[0].code in (Opcode.BEFORE, Opcode.AFTER):
-        return _NO, Reason.ORDERED, ()
-    stack: list[_Values] = []
+        return _NOWHERE, Reason.ORDERED, ()
+    stack: list[_Worlds] = []
     misplaced: list[int] = []
     for instruction in depex.instructions:
         if instruction.code in (Opcode.BEFORE, Opcode.AFTER):
             misplaced.append(instruction.offset)
-        reason = _step(instruction, stack, look_up)
+        reason = _step(instruction, stack, look_up, everywhere)
         if reason is Reason.END:
             return stack[-1], reason, tuple(misplaced)
         if reason is not None:
-            return _NO, reason, tuple(misplaced)
-    return _NO, Reason.PAST_END, tuple(misplaced)
+            return _NOWHERE, reason, tuple(misplaced)
+    return _NOWHERE, Reason.PAST_END, tuple(misplaced)
 
 
-def _step(instruction: Instruction, stack: list[_Values], look_up: Callable[[Guid], _Values]) -> Reason | None:
+def _step(
+    instruction: Instruction, stack: list[_Worlds], look_up: Callable[[Guid], _Worlds], everywhere: int
+) -> Reason | None:
     """Execute one instruction; a reason ends the evaluation, with the result on the stack if it is END."""
     match instruction.code:
         case Opcode.BEFORE | Opcode.AFTER | Opcode.PUSH:
@@ -169,9 +194,9 @@ def _step(instruction: Instruction, stack: list[_Values], look_up: Callable[[Gui
                 return Reason.CUT
             stack.append(look_up(instruction.guid))
         case Opcode.TRUE | Opcode.FALSE:
-            stack.append(_YES if instruction.code == Opcode.TRUE else _NO)
+            stack.append(_Worlds.certain(everywhere) if instruction.code == Opcode.TRUE else _NOWHERE)
         case Opcode.AND | Opcode.OR | Opcode.NOT:
-            return _operate(instruction.code, stack)
+            return _operate(instruction.code, stack, everywhere)
         case Opcode.END:
             return Reason.END if stack else Reason.STACK_EMPTY
         case Opcode.SOR:
@@ -181,14 +206,14 @@ def _step(instruction: Instruction, stack: list[_Values], look_up: Callable[[Gui
     return None
 
 
-def _operate(code: int, stack: list[_Values]) -> Reason | None:
+def _operate(code: int, stack: list[_Worlds], everywhere: int) -> Reason | None:
     if len(stack) < (1 if code == Opcode.NOT else 2):
         return Reason.STACK_EMPTY
     right = stack.pop()
     if code == Opcode.NOT:
-        stack.append(frozenset(not value for value in right))
+        stack.append(_Worlds(may=everywhere ^ right.must, must=everywhere ^ right.may))
         return None
     left = stack.pop()
     combine = and_ if code == Opcode.AND else or_
-    stack.append(frozenset(combine(one, two) for one in left for two in right))
+    stack.append(_Worlds(combine(left.may, right.may), combine(left.must, right.must)))
     return None
