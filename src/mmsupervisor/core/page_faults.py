@@ -26,6 +26,9 @@ _TABLES = {
 }
 """Tables of DXE by their signature (UEFI 2.10 §4.3 to §4.5, PI 1.8 vol. 2 §3.4)."""
 
+_MEND_CODE = "Code runs from MMRAM only: never call into memory that the operating system can write."
+"""Unblocking would not help: pages outside MMRAM are never executable."""
+
 _HEADER_SIZE_OFFSET = 12
 _LARGEST_TABLE = 0x200
 _STACK_END = 0x200
@@ -138,9 +141,9 @@ def _judge_outside(supervisor: Supervisor, fault: Fault, address: int, state: Pa
     if table:
         return _Judgement("MM-1214", closed, f"in {table}")
     neighbour = _neighbour(supervisor, address)
-    if neighbour is not None:
+    if neighbour is not None and fault.access is not Access.EXECUTE:
         return _Judgement("MM-1211", closed, _beside(neighbour, address), _mend_neighbour(neighbour))
-    return _Judgement("MM-1201", closed)
+    return _Judgement("MM-1201", closed, mend=_MEND_CODE if fault.access is Access.EXECUTE else "")
 
 
 def _judge_open(fault: Fault, state: PageState) -> _Judgement:
@@ -149,8 +152,7 @@ def _judge_open(fault: Fault, state: PageState) -> _Judgement:
         mend = "Use the copy of the message that the handler is given; what lies outside may change at any time."
         return _Judgement("MM-1202", "memory.md §4: a supervisor page", "open to the supervisor only", mend)
     if fault.access is Access.EXECUTE:
-        mend = "Code runs from MMRAM only: never call into memory that the operating system can write."
-        return _Judgement("MM-1204", "memory.md §4: the page is not executable", mend=mend)
+        return _Judgement("MM-1204", "memory.md §4: the page is not executable", mend=_MEND_CODE)
     return _judge_present(fault, state)
 
 
