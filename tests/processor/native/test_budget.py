@@ -68,7 +68,6 @@ def test_exits_and_time_are_charged() -> None:
 def test_a_small_budget_has_its_exits_counted_and_some_time_all_the_same() -> None:
     budget = Budget(10)
     assert budget.save() == (10, SHORTEST)
-    assert budget.is_nearly_spent
     for _ in range(5):
         assert not budget.is_spent
         budget.count_exit()

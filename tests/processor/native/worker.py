@@ -104,13 +104,15 @@ def attack(order: dict[str, Any]) -> dict[str, Any]:
     processor = bench.processor
     assert isinstance(processor, NativeProcessor)
     try:
+        assert processor._stub is not None
+        place = FRAMES + processor._stub.frame_offset
         for address, content in order.get("memory", {}).items():
-            bench.memory.write(int(address), bytes.fromhex(content))
+            digits = content.replace("{place}", place.to_bytes(8, "little").hex())
+            bench.memory.write(int(address), bytes.fromhex(digits))
         at = order.get("at", GUEST_CODE)
         registers = order.get("registers", {})
         if order.get("claims_place"):  # what the handler gives of its frame: ring 3 can guess it
-            assert processor._stub is not None
-            registers["rdx"] = FRAMES + processor._stub.frame_offset
+            registers["rdx"] = registers["r14"] = place
         ended = bench.enter(order["code"]) if order.get("plain") else bench.run(order["code"], at=at, **registers)
         exits = [repr(ended)]
         kinds = [type(ended).__name__]
