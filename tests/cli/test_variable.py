@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -160,14 +161,14 @@ def test_drivers_that_were_refused_are_named_where_nobody_answers(ovmf: Ovmf) ->
         return
     done = run("variable", ovmf.path(IA32_IMAGE), "list")
     assert done.code == ExitCode.NOT_HANDLED
-    assert any("where  VariableSmm+" in line for line in done.out.splitlines())
+    assert re.search(r"^ +where +VariableSmm\+", done.out, re.MULTILINE)
 
 
 def test_wrong_stores_and_arguments_are_named(ovmf: Ovmf, tmp_path: Path) -> None:
     small = tmp_path / "small.fd"
     small.write_bytes(bytes(0x20000))
     done = variable(ovmf, "list", "--vars", small)
-    assert (done.code, "the store of this image of OVMF has 540,672" in done.err) == (ExitCode.MALFORMED, True)
+    assert (done.code, "the store of this image has 540,672" in done.err) == (ExitCode.MALFORMED, True)
     assert variable(ovmf, "list", "--vars", tmp_path / "gone.fd").code == ExitCode.UNREADABLE
     kept = variable(ovmf, "set", "Ours", OWN, "01", "--write-back")
     assert (kept.code, "--write-back needs --vars" in kept.err) == (ExitCode.USAGE, True)

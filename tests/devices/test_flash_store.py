@@ -54,6 +54,20 @@ def test_writes_back_once_and_keeps_the_mode(store: FlashStore) -> None:
     assert [path.name for path in store.path.parent.iterdir()] == ["vars.fd"]
 
 
+def test_what_follows_the_store_in_its_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "flash.fd"
+    path.write_bytes(OLD + b"code")
+    store = FlashStore(path, len(OLD))
+    assert store.content == OLD
+    assert store.write_back(NEW)
+    assert path.read_bytes() == NEW + b"code"
+    assert store.write_back(OLD)
+    path.write_bytes(OLD + b"CODE")
+    with pytest.raises(FlashStoreError, match="changed by somebody else"):
+        store.write_back(NEW)
+    assert path.read_bytes() == OLD + b"CODE"
+
+
 def test_a_link_stays_a_link(store: FlashStore) -> None:
     link = store.path.with_name("link.fd")
     link.symlink_to(store.path)

@@ -144,6 +144,7 @@ def test_every_load_makes_a_new_device(tmp_path: Path) -> None:
         ("x = 1\n", "mine.py: no device: nothing in it has a decorator of mmsupervisor.devices.api"),
         ("def f(:\n", "mine.py:2: not Python: invalid syntax"),
         ("\nx = 1 / 0\n", "mine.py:3: loading: ZeroDivisionError: division by zero"),
+        ("\nimport sys\nsys.exit()\n", "mine.py:4: loading: SystemExit"),
         ("@device.io(0x10000)\ndef f(access): pass\n", "mine.py:2: loading: ValueError: ports 0x10000 + 0x1 are not"),
         ("@device.mmio(0x800, 0x1000)\ndef f(access): pass\n", "mine.py:2: loading: ValueError: address range 0x800"),
         ("@device.msr(0, 0)\ndef f(access): pass\n", "mine.py:2: loading: ValueError: MSRs 0x0 + 0x0"),
@@ -169,6 +170,9 @@ def test_faults_at_run_time_name_their_line(tmp_path: Path, machine: Machine) ->
     )
     with pytest.raises(SourceError, match=r"^mine\.py:4: device `f`: IndexError"):
         machine.ports.write(1, 1, 0)
+    machine.attach(load(tmp_path, "import sys\n@device.io(2)\ndef g(access): sys.exit(3)\n"))
+    with pytest.raises(SourceError, match=r"^mine\.py:4: device `g`: SystemExit: 3"):
+        machine.ports.read(2, 1)
     with pytest.raises(SourceError, match=r"^mine\.py:2: device `f` answered a read with str, not a number"):
         machine.ports.read(1, 1)
 

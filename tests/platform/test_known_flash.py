@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from mmsupervisor.dxe.phases import Phase
+from mmsupervisor.pi.errors import MmSupervisorError
+from mmsupervisor.pi.guid import Guid
 from mmsupervisor.platform.description import DeviceFacts, PlatformDescription
-from mmsupervisor.platform.known_flash import LAYOUTS, companion_names, empty_store, find_companion
+from mmsupervisor.platform.known_flash import LAYOUTS, companion_names, find_companion, store_in_front
+from mmsupervisor.platform.variable_store import empty_store, store_size
 from mmsupervisor.session import boot
 from tests.support.observed import CODE, VARIABLES
 from tests.support.ovmf import Ovmf
@@ -98,3 +101,89 @@ def test_other_images_get_none(ovmf: Ovmf) -> None:
         with boot(image, until=_EARLY) as session:
             assert session.devices.variables is None
             assert replace(session.description, devices=DeviceFacts()) == PlatformDescription()
+
+
+EMPTY_4M = empty_store(LAYOUT_4M)
+
+
+def with_bytes(data: bytes, offset: int, changed: bytes) -> bytes:
+    return data[:offset] + changed + data[offset + len(changed) :]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        EMPTY_4M[:0x47],
+        bytes(0x84000),
+        b"\xff" * 0x84000,
+        EMPTY_4M[:-1],
+        with_bytes(EMPTY_4M, 0x10, bytes(16)),
+        with_bytes(EMPTY_4M, 0x28, b"_FVX"),
+        with_bytes(EMPTY_4M, 0x48, bytes(16)),
+        with_bytes(EMPTY_4M, 0x5C, b"\xff"),
+        with_bytes(EMPTY_4M, 0x5D, b"\x00"),
+    ],
+    ids=["nothing", "cut", "zeros", "erased", "short", "other volume", "signature", "kind", "unformatted", "unhealthy"],
+)
+def test_what_no_driver_takes_for_a_store_is_none(data: bytes) -> None:
+    assert store_size(data) == 0
+
+
+def test_a_store_in_front_of_code_is_found_by_its_own_size() -> None:
+    for layout in LAYOUTS.values():
+        store = empty_store(layout)
+        assert store_size(store) == layout.size
+        assert store_in_front(store) == 0, "a store alone is no image"
+        assert store_in_front(store + bytes(0x1000)) == layout.size
+        assert store_in_front(store + bytes(0x1001)) == 0, "flash has whole sectors"
+    assert store_in_front(EMPTY_4M + bytes(16 << 20)) == 0, "flash is not as large"
+
+
+@pytest.fixture
+def whole(ovmf: Ovmf, tmp_path: Path) -> Path:
+    """The whole flash as one file, as a build of OVMF makes it and as a programmer reads it."""
+    path = tmp_path / "OVMF.fd"
+    path.write_bytes(ovmf.path(VARIABLES).read_bytes() + ovmf.path(CODE).read_bytes())
+    return path
+
+
+def test_an_image_of_the_whole_flash_runs_on_its_own_store(ovmf: Ovmf, whole: Path) -> None:
+    before, store = whole.read_bytes(), ovmf.path(VARIABLES).read_bytes()
+    with boot(whole, observe=True) as session:
+        assert session.devices.store is not None
+        assert session.devices.store.name == f"the front of {whole}"
+        assert session.memory.read((1 << 32) - len(before), len(before))[len(store) :] == before[len(store) :]
+        assert session.variables.get("SecureBootEnable", "gEfiSecureBootEnableDisableGuid").data == b"\x01"
+        assert session.devices.write_back() is False, "no file was named"
+    assert whole.read_bytes() == before
+
+
+def test_the_whole_flash_as_a_store_gives_its_front_and_keeps_its_code(ovmf: Ovmf, whole: Path) -> None:
+    before = whole.read_bytes()
+    description = PlatformDescription(devices=DeviceFacts(flash_variables=whole))
+    for image in (whole, ovmf.path(CODE)):
+        with boot(image, description=description, observe=True) as session:
+            assert session.devices.variables is not None
+            session.variables.set(f"From{len(session.firmware.image)}", OWNER, b"kept")
+            store = session.devices.variables.content
+            assert session.devices.write_back()
+        assert whole.read_bytes() == store + before[len(store) :]
+    with boot(whole, observe=True) as session:
+        assert len([name for name, guid in session.variables if guid == Guid.parse(OWNER)]) == 2
+
+
+def test_a_file_that_is_no_store_is_refused_before_a_driver_clears_it_byte_by_byte(ovmf: Ovmf, tmp_path: Path) -> None:
+    path, code = tmp_path / "vars.fd", ovmf.path(CODE)
+    path.write_bytes(b"\xff" * LAYOUT_4M.size)
+    description = PlatformDescription(devices=DeviceFacts(flash_variables=path))
+    with pytest.raises(MmSupervisorError, match=r"vars\.fd: does not begin with a variable store"):
+        boot(code, description=description)
+    path.write_bytes(empty_store(LAYOUTS[0x1E_0000]))
+    with pytest.raises(MmSupervisorError, match=r"131,072 bytes; the store of this image has 540,672"):
+        boot(code, description=description)
+    path.write_bytes(b"\xff" * LAYOUT_4M.size)
+    described = replace(description, devices=replace(description.devices, flash_code=code))
+    with boot(code, description=described, until=_EARLY) as session:
+        assert session.devices.variables is not None
+        assert session.devices.variables.content == path.read_bytes(), "who describes all of the flash gets it"

@@ -12,10 +12,9 @@ import click
 from mmsupervisor.abi.profile import PROFILES
 from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.dxe.phases import Phase
-from mmsupervisor.pi.container import InputError
-from mmsupervisor.pi.errors import LimitError
+from mmsupervisor.pi.container.input_file import read_input_file
 from mmsupervisor.pi.guid import Guid, GuidSyntaxError
-from mmsupervisor.pi.limits import DEFAULT_LIMITS, MIB
+from mmsupervisor.pi.limits import DEFAULT_LIMITS
 from mmsupervisor.processor.select import PROCESSORS
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ VARIABLES_OPTION = click.option(
     "variables",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Variable store; else that of the platform file, the one beside an image of OVMF, or an empty one.",
+    help="Variable store; else that of the platform file, at the front of the image, or beside an image of OVMF.",
 )
 """What the writable part of the flash holds."""
 
@@ -243,15 +242,7 @@ def read_file(path: Path) -> bytes:
         InputError: it cannot be read.
         LimitError: it is larger than the limits for inputs allow.
     """
-    bound = DEFAULT_LIMITS.input_bytes
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(bound + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    if len(data) > bound:
-        raise LimitError(str(path), bound, f"file is larger than {bound // MIB} MiB")
-    return data
+    return read_input_file(path, DEFAULT_LIMITS.input_bytes)
 
 
 def read_policy(name: str | None) -> bytes | Policy | None:
@@ -275,6 +266,5 @@ def read_policy(name: str | None) -> bytes | Policy | None:
     loaded = load_policy(name)
     if loaded.form is not PolicyForm.BLOB:
         return loaded.policy
-    blob = read_file(Path(name))
-    read_blob(blob, name)
-    return blob
+    read_blob(loaded.blob, name)
+    return loaded.blob

@@ -6,7 +6,6 @@ folder flushed. Whatever fails and whenever the program is killed, the name stan
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from contextlib import suppress
@@ -25,25 +24,31 @@ class FlashStoreError(MmSupervisorError):
 
 
 class FlashStore:
-    """A file that holds a flash's contents.
+    """A file that holds a flash's contents, or begins with them.
 
     Attributes:
         path: The file.
-        content: What it held when it was read, or what was last written back.
+        content: What the flash held when it was read, or what was last written back.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int = 0) -> None:
         """Read the file.
+
+        Args:
+            path: The file.
+            size: Bytes from its start that are the flash's; 0 for all. The others are kept as they are.
 
         Raises:
             InputError: it cannot be read.
             LimitError: it is larger than any flash.
         """
         self.path = path
-        self.content = read_input_file(path, LARGEST)
+        whole = read_input_file(path, LARGEST)
+        self.content = whole[:size] if size else whole
+        self._rest = whole[len(self.content) :]
 
     def write_back(self, content: bytes) -> bool:
-        """Replace the file's contents and return whether there was anything to write.
+        """Replace the flash's contents in the file and return whether there was anything to write.
 
         Args:
             content: The new contents, as long as the old.
@@ -57,10 +62,9 @@ class FlashStore:
             raise FlashStoreError(f"{self.path}: {len(content)} bytes do not replace {len(self.content)}")
         if content == self.content:
             return False
-        present = self.path.read_bytes()
-        if hashlib.sha256(present).digest() != hashlib.sha256(self.content).digest():
+        if self.path.read_bytes() != self.content + self._rest:
             raise FlashStoreError(f"{self.path}: changed by somebody else since it was read; nothing was written")
-        replace_file(self.path, content)
+        replace_file(self.path, content + self._rest)
         self.content = content
         return True
 

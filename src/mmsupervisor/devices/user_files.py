@@ -64,7 +64,7 @@ class UserDevice:
         """
         try:
             return function(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # ending the program is not a device's to do
             raise _as_source_error(error, self.file, f"device `{self.name}`") from error
 
     def read(self, claim: Claim, offset: int, width: int, cpu: int = 0) -> int:
@@ -168,7 +168,7 @@ def _execute(source: bytes, module: ModuleType, file: str) -> None:
         exec(compile(source, module.__file__ or file, "exec"), vars(module))  # noqa: S102  (what the file is for)
     except SyntaxError as error:
         raise SourceError(file, error.lineno or 0, f"not Python: {error.msg}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _as_source_error(error, file, "loading") from error
 
 
@@ -198,7 +198,7 @@ def _line_of(target: Any) -> int:
         return 0
 
 
-def _as_source_error(error: Exception, file: str, what: str) -> SourceError:
+def _as_source_error(error: BaseException, file: str, what: str) -> SourceError:
     """The error with the last line of the user's file that it came through."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(file).name and frame.lineno]

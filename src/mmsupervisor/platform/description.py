@@ -79,6 +79,19 @@ class PcdValue:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreContent:
+    """What the flash's writable part begins with, where no file is named.
+
+    Attributes:
+        name: Where it comes from, for reports.
+        data: Its bytes.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceFacts:
     """The devices of the platform. Address or port 0 means: not there.
 
@@ -91,7 +104,9 @@ class DeviceFacts:
         root_complex: Root complex registers, as the LPC bridge tells.
         date: What the real-time clock says, always.
         flash_code: File with the flash's write-protected part, which ends at 4 GiB.
+        flash_code_start: Where the code begins in the booted image, which is the code if there is no such file.
         flash_variables: File with its writable part, below that.
+        flash_variables_size: Bytes of that file, from its start, that are the writable part; 0 for all.
         flash_erased: Bytes of a writable part that begins erased and is kept nowhere, where no file is named.
         flash_content: What such a part begins with instead, where it is not erased.
         files: Python files with devices of the user, which run on the host.
@@ -105,9 +120,11 @@ class DeviceFacts:
     root_complex: int = 0xFED1_C000
     date: datetime = datetime(2026, 1, 1)  # noqa: DTZ001  (a wall clock has no zone)
     flash_code: Path | None = None
+    flash_code_start: int = 0
     flash_variables: Path | None = None
+    flash_variables_size: int = 0
     flash_erased: int = 0
-    flash_content: bytes = field(default=b"", repr=False)
+    flash_content: StoreContent | None = None
     files: tuple[Path, ...] = ()
 
 

@@ -157,17 +157,18 @@ class DeviceSet:
 
     def _add_flash(self, image: bytes) -> None:
         facts = self._description.devices
-        variables = facts.flash_content or b"\xff" * facts.flash_erased
-        name = "an empty variable store of OVMF's" if facts.flash_content else "erased"
+        name, variables = "erased", b"\xff" * facts.flash_erased
         if facts.flash_variables is not None:
-            self._file = FlashStore(facts.flash_variables)
-            variables, name = self._file.content, str(facts.flash_variables)
+            self._file = FlashStore(facts.flash_variables, facts.flash_variables_size)
+            name, variables = str(facts.flash_variables), self._file.content
             _check_size(variables, facts.flash_variables)
+        elif facts.flash_content is not None:
+            name, variables = facts.flash_content.name, facts.flash_content.data
         if facts.flash_code is not None:
             code = read_input_file(facts.flash_code, LARGEST)
             _check_size(code, facts.flash_code)
         else:
-            code = image if variables else b""
+            code = image[facts.flash_code_start :] if variables else b""
             _check_size(code, Path("the booted image"))
         base = GIB_4 - len(code)
         memory = self._machine.memory

@@ -1,8 +1,10 @@
-"""The flash that OVMF expects, for boots where nothing else describes one.
+"""The flash of images that are known, for boots where nothing else describes one.
 
-OVMF's SMM drivers look for their variable store right below the code. Where there is none, VariableSmm takes what an
-empty bus answers for one and clears it byte by byte, up to 4 GiB. So an image of OVMF's code gets a store: the file
-beside it that belongs to it, else an empty one that is kept nowhere.
+An image of a whole flash has its variable store at the front: the store's own headers say so, and how large it is.
+
+Of others OVMF is known. Its SMM drivers look for their variable store right below the code. Where there is none,
+VariableSmm takes what it finds for one and clears it byte by byte, up to 4 GiB. So an image of OVMF's code gets a
+store: the file beside it that belongs to it, else an empty one that is kept nowhere.
 
 Layout of the store, as OVMF's build lays it out (sizes in bytes):
 
@@ -12,65 +14,35 @@ code       store      variables  event log  work area  spare
 0x37C000   0x84000    0x40000    0x1000     0x1000     0x42000
 0x1E0000   0x20000    0xE000     0x1000     0x1000     0x10000
 =========  =========  =========  =========  =========  =========
-
-An empty one is a volume header (PI 1.8 volume 3 §3.2.1), behind it the header of a store of authenticated variables,
-and in the work area the header of edk2's fault-tolerant write; all else is erased.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 from mmsupervisor.devices.flash import SECTOR
+from mmsupervisor.devices.flash_store import LARGEST
+from mmsupervisor.pi.container.input_file import read_input_file
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import Guid
-from mmsupervisor.pi.guid_names import known_guid
-from mmsupervisor.platform.description import PlatformDescription
+from mmsupervisor.platform.description import MIB, PlatformDescription, StoreContent
 from mmsupervisor.platform.firmware import Firmware
+from mmsupervisor.platform.variable_store import StoreLayout, empty_store, store_size
 
 FLASH_DRIVER = Guid.parse("2E7DB7A7-608E-4041-B45F-00359E0766C6")
 """File GUID of FvbServicesSmm, OVMF's flash driver."""
 
-_STORE_GUID = known_guid("gEfiSystemNvDataFvGuid")
-_VARIABLES_GUID = known_guid("gEfiAuthenticatedVariableGuid")
-_WORK_AREA_GUID = Guid.parse("9E58292B-7C68-497D-A0CE-6500FD9F1B95")
-
-_VOLUME_HEADER = struct.Struct("<16x16sQ4sIHHHxBIIII")
-_VOLUME_ATTRIBUTES = 0x4_FEFF
-_VARIABLES_HEADER = struct.Struct("<16sIBB6x")
-_WORK_AREA_HEADER = struct.Struct("<16sIIQ")
-_FORMATTED, _HEALTHY, _REVISION = 0x5A, 0xFE, 2
-_ERASED, _VALID = 0xFFFF_FFFF, 0xFFFF_FFFE
-"""States of a work area: bit 0, active low, says that its header is valid."""
+LARGEST_IMAGE = 16 * MIB
+"""An image with a store at its front is flash if it is no larger: most computers decode no more below 4 GiB."""
 
 _MOST_NAME_PARTS = 8
 
 
 class KnownFlashError(MmSupervisorError):
-    """A variable store does not belong to the image of OVMF."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreLayout:
-    """Where the parts of a store are.
-
-    Attributes:
-        size: Bytes of the store.
-        variables: Bytes of its part for variables, which comes first.
-    """
-
-    size: int
-    variables: int
-
-    @property
-    def work_area(self) -> int:
-        """Offset of the fault-tolerant write's work area: behind the event log."""
-        return self.variables + SECTOR
+    """What is to be a variable store is none, or does not belong to the image."""
 
 
 LAYOUTS = {0x37_C000: StoreLayout(0x8_4000, 0x4_0000), 0x1E_0000: StoreLayout(0x2_0000, 0xE000)}
@@ -78,7 +50,7 @@ LAYOUTS = {0x37_C000: StoreLayout(0x8_4000, 0x4_0000), 0x1E_0000: StoreLayout(0x
 
 
 def with_known_flash(description: PlatformDescription, firmware: Firmware, path: Path | None) -> PlatformDescription:
-    """Describe the flash of an image of OVMF's code; a description that has one, or another image, stays as it is.
+    """Describe the flash of an image that is known; a description of its code, or another image, stays as it is.
 
     Args:
         description: The platform.
@@ -86,27 +58,52 @@ def with_known_flash(description: PlatformDescription, firmware: Firmware, path:
         path: The image's file, beside which its store may lie; None if that is not known.
 
     Raises:
-        KnownFlashError: the store that is described is of another size than OVMF's drivers look for.
-        OSError: it cannot be read.
+        KnownFlashError: what is described as the store is none, or of another size than the image's drivers look for.
+        InputError: it cannot be read.
+        LimitError: it is larger than any flash.
     """
     facts = description.devices
-    layout = LAYOUTS.get(len(firmware.image))
-    if layout is None or all(item.guid != FLASH_DRIVER for item in firmware.traditional):
+    front = store_in_front(firmware.image)
+    layout = _known_layout(firmware)
+    size = front or (layout.size if layout else 0)
+    if not size or facts.flash_code is not None:
         return description
-    if facts.flash_variables is not None and facts.flash_code is None:
-        _require_size(facts.flash_variables, layout)
-    if facts.flash_code or facts.flash_variables or facts.flash_erased or facts.flash_content:
-        return description
-    beside = None if path is None else find_companion(path, layout)
-    if beside is not None:
-        return replace(description, devices=replace(facts, flash_variables=beside))
-    return replace(description, devices=replace(facts, flash_content=empty_store(layout)))
+    changed = replace(facts, flash_code_start=front)
+    if facts.flash_variables is not None:
+        _require_store(facts.flash_variables, size)
+        changed = replace(changed, flash_variables_size=size)
+    elif facts.flash_erased or facts.flash_content:
+        pass
+    elif front:
+        own = StoreContent(f"the front of {firmware.name}", firmware.image[:front])
+        changed = replace(changed, flash_content=own)
+    elif layout is not None:
+        beside = None if path is None else find_companion(path, layout)
+        empty = None if beside else StoreContent("an empty variable store of OVMF's", empty_store(layout))
+        changed = replace(changed, flash_variables=beside, flash_content=empty)
+    return replace(description, devices=changed)
 
 
-def _require_size(path: Path, layout: StoreLayout) -> None:
-    size = path.stat().st_size
-    if size != layout.size:
-        raise KnownFlashError(f"{path}: {size:,} bytes; the store of this image of OVMF has {layout.size:,}")
+def _known_layout(firmware: Firmware) -> StoreLayout | None:
+    is_ovmf = any(item.guid == FLASH_DRIVER for item in firmware.traditional)
+    return LAYOUTS.get(len(firmware.image)) if is_ovmf else None
+
+
+def store_in_front(image: bytes) -> int:
+    """Return the bytes of the variable store that an image begins with, 0 if it does not or has nothing else."""
+    size = store_size(image) if len(image) <= LARGEST_IMAGE and not len(image) % SECTOR else 0
+    return size if size < len(image) else 0
+
+
+def _require_store(path: Path, size: int) -> None:
+    """Require that a file is a store of a size, or begins with one, as an image of the whole flash does."""
+    data = read_input_file(path, LARGEST)
+    found = store_size(data)
+    if len(data) != size and not (len(data) > size and found == size):
+        raise KnownFlashError(f"{path}: {len(data):,} bytes; the store of this image has {size:,}")
+    if found != size:
+        hint = "to boot on it nevertheless, name the flash's code, too, in a platform file"
+        raise KnownFlashError(f"{path}: does not begin with a variable store that drivers would take ({hint})")
 
 
 def find_companion(path: Path, layout: StoreLayout) -> Path | None:
@@ -134,36 +131,6 @@ def companion_names(name: str) -> Iterator[str]:
 
 def _is_store(path: Path, layout: StoreLayout) -> bool:
     try:
-        if path.stat().st_size != layout.size:
-            return False
-        with path.open("rb") as stream:
-            return stream.read(0x20)[0x10:] == _STORE_GUID.raw
+        return path.stat().st_size == layout.size == store_size(path.read_bytes())
     except OSError:
         return False
-
-
-def empty_store(layout: StoreLayout) -> bytes:
-    """Return a store without variables, as OVMF's build makes it."""
-    variables_size = layout.variables - _VOLUME_HEADER.size
-    variables = _VARIABLES_HEADER.pack(_VARIABLES_GUID.raw, variables_size, _FORMATTED, _HEALTHY)
-    store = bytearray(b"\xff" * layout.size)
-    for offset, header in ((0, _volume_header(layout.size) + variables), (layout.work_area, _work_area_header())):
-        store[offset : offset + len(header)] = header
-    return bytes(store)
-
-
-def _volume_header(size: int) -> bytes:
-    """Return a volume's header, whose 16-bit words add up to 0."""
-
-    def pack(checksum: int) -> bytes:
-        start = (_STORE_GUID.raw, size, b"_FVH", _VOLUME_ATTRIBUTES, _VOLUME_HEADER.size, checksum)
-        return _VOLUME_HEADER.pack(*start, 0, _REVISION, size // SECTOR, SECTOR, 0, 0)
-
-    return pack(-sum(struct.unpack(f"<{_VOLUME_HEADER.size // 2}H", pack(0))) & 0xFFFF)
-
-
-def _work_area_header() -> bytes:
-    """Return a work area's header; its checksum is that of the header with checksum and state still erased."""
-    queue = SECTOR - _WORK_AREA_HEADER.size
-    erased = _WORK_AREA_HEADER.pack(_WORK_AREA_GUID.raw, _ERASED, _ERASED, queue)
-    return _WORK_AREA_HEADER.pack(_WORK_AREA_GUID.raw, zlib.crc32(erased), _VALID, queue)

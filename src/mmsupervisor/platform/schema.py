@@ -235,8 +235,10 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section(
         "flash",
-        "Parallel flash that ends at 4 GiB. Without a writable part or `code` there is none, except below an image of "
-        "OVMF's code: it gets the store beside it (`OVMF_VARS_4M.fd` for `OVMF_CODE_4M.fd`), else an empty one.",
+        "Parallel flash that ends at 4 GiB. Without a writable part or `code` there is none, with two exceptions. An "
+        "image of up to 16 MiB that begins with a variable store is the whole flash, that store its writable part. "
+        "Below an image of OVMF's code comes the store beside it (`OVMF_VARS_4M.fd` for `OVMF_CODE_4M.fd`), else an "
+        "empty one.",
         (
             Key(
                 "code", File(), "Its write-protected part", default_text="the booted image, if there is a writable part"
@@ -244,7 +246,8 @@ SECTIONS: tuple[Section, ...] = (
             Key(
                 "variables",
                 File(),
-                "Its writable part, below the other; the file changes only when asked",
+                "Its writable part, below the other; the file changes only when asked. Of a file with a whole flash "
+                "only the store in front is taken",
                 default_text="none",
             ),
             Key(
