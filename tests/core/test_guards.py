@@ -7,7 +7,8 @@ import random
 import pytest
 
 from mmsupervisor.core.entry import Core
-from mmsupervisor.core.pages import Owner, PageType
+from mmsupervisor.core.errors import CoreError
+from mmsupervisor.core.pages import AllocateType, Owner, PageType
 from mmsupervisor.machine.memory import PAGE_SIZE, Attribute
 from mmsupervisor.pi.supervisor_hobs import GuardFlags, MemoryProtectionSettings, hob_for
 from tests.core.small import Small
@@ -40,6 +41,27 @@ def test_a_guard_on_either_side_and_none_between(guarded: Core) -> None:
     assert is_guard(guarded, base - PAGE_SIZE)
     assert is_guard(guarded, base + 3 * PAGE_SIZE)
     assert not any(is_guard(guarded, base + n * PAGE_SIZE) for n in range(3))
+
+
+def test_a_highest_address_holds_for_the_guards_too(guarded: Core) -> None:
+    pages = guarded.supervisor.pages
+    highest = allocate(guarded, 8) + 5 * PAGE_SIZE - 1
+    free(guarded, highest + 1 - 5 * PAGE_SIZE, 8)
+    kind = AllocateType.MAX_ADDRESS
+    base = pages.allocate(2, DATA, Owner.USER, "test data", kind=kind, address=highest)
+    assert base + 3 * PAGE_SIZE == highest + 1, "the guard behind it is the last page"
+    assert is_guard(guarded, base - PAGE_SIZE)
+    with pytest.raises(CoreError, match="type 3 is unknown"):
+        pages.allocate(2, DATA, Owner.USER, "test data", kind=3)
+
+
+def test_guards_never_surround_a_wanted_address(guarded: Core) -> None:
+    pages = guarded.supervisor.pages
+    base = allocate(guarded, 3)
+    free(guarded, base, 3)
+    wanted = AllocateType.ADDRESS
+    assert pages.allocate(1, DATA, Owner.USER, "test data", kind=wanted, address=base) == base
+    assert not is_guard(guarded, base - PAGE_SIZE)
 
 
 def test_the_whole_goes_with_its_guards(guarded: Core) -> None:

@@ -118,16 +118,16 @@ class PageServices:
         Raises:
             CoreError: INVALID_PARAMETER for another kind, OUT_OF_RESOURCES, NOT_FOUND for a wanted address.
         """
-        if kind != AllocateType.ADDRESS and pages and page_type in self.guarded_types:
-            return self._allocate_guarded(pages, page_type, owner, use, limit=address if kind else self.records.limit)
+        if kind not in tuple(AllocateType):
+            raise CoreError(Status.INVALID_PARAMETER, f"allocation type {kind} is unknown")
         size = pages << PAGE_SHIFT
+        limit = address + 1 if kind == AllocateType.MAX_ADDRESS else self.records.limit
         if kind == AllocateType.ADDRESS:
             base = self._wanted(address, size)
-        elif kind in (AllocateType.ANY_PAGES, AllocateType.MAX_ADDRESS):
-            limit = self.records.limit if kind == AllocateType.ANY_PAGES else address + 1
-            base = self._highest(size, limit)
+        elif pages and page_type in self.guarded_types:
+            return self._allocate_guarded(pages, page_type, owner, use, limit=limit)
         else:
-            raise CoreError(Status.INVALID_PARAMETER, f"allocation type {kind} is unknown")
+            base = self._highest(size, limit)
         if size:
             self.records.update(base, base + size, lambda _: PageRecord(page_type, owner))
             self._memory.set_use(base, size, use)
