@@ -241,10 +241,10 @@ def test_checks_name_a_fact_sheet_that_is_there() -> None:
             assert f"# {section}" in text, check.id
 
 
-def test_an_expression_beyond_the_bounds_is_never_true(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmsupervisor.inventory.dependencies.Allowance", lambda: Allowance(Limits(items=9)))
-    assert read_dependency(memoryview(mm.TRUE), "image", 0).is_true_at_start
-    dependency = read_dependency(memoryview(b"\x06" * 10), "image", 0)
+def test_an_expression_beyond_the_bounds_is_never_true() -> None:
+    allowance = Allowance(Limits(items=9))
+    assert read_dependency(memoryview(mm.TRUE), "image", 0, allowance).is_true_at_start
+    dependency = read_dependency(memoryview(b"\x06" * 8), "image", 0, allowance)
     (reason,) = dependency.never
     assert reason == dependency.report.trouble == "holds more than 9 items"
     assert not dependency.is_true_at_start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import time
 from pathlib import Path
 
@@ -155,6 +156,35 @@ def test_images_that_claim_to_be_huge_do_not_add_up() -> None:
     troubles = [module.executable.trouble for module in report.modules if module.executable]
     assert len(troubles) == 40
     assert sum("expands to more than" in trouble for trouble in troubles) == 38
+
+
+def relocated(count: int) -> bytes:
+    """An image with so many relocations, all of the same place."""
+    block = struct.pack("<II", 0x1000, 8 + 2 * count) + struct.pack("<H", 0xA000) * count
+    return PeBuilder([BuiltSection(".text", b"\xc3" * 16, TEXT)], relocations=block).build()
+
+
+@pytest.mark.parametrize(
+    ("driver", "word"),
+    [
+        (mm.driver("Echo", depex=b"\x06" * 900 + b"\x08"), "dependency"),
+        (mm.driver("Echo", image=relocated(900)), "executable"),
+    ],
+    ids=["instructions", "relocations"],
+)
+def test_modules_share_one_bound(driver: FileSpec, word: str) -> None:
+    """Each alone is within the bound: together they would be the attack, and compressed they take no room."""
+    most = 5000
+    report = survey(mm.volume(*[driver] * 20), Limits(items=most))
+    troubles = ["holds more than" in getattr(module, word).trouble for module in report.modules]
+    assert troubles[:4] == [False] * 4
+    assert troubles[5:] == [True] * 15
+    limits = [(problem.text, problem.is_damage) for problem in report.problems if problem.kind == "limit"]
+    assert limits == [
+        ("modules and policies ask for more than the bounds allow: not all of them are described in full", True)
+    ]
+    few = survey(mm.volume(*[driver] * 4), Limits(items=most))
+    assert few.problems == ()
 
 
 def test_limits_are_held(supervised: bytes, tmp_path: Path) -> None:

@@ -76,16 +76,17 @@ class Dependency:
     never: tuple[str, ...]
 
 
-def read_dependency(data: memoryview, part: str, offset: int) -> Dependency:
+def read_dependency(data: memoryview, part: str, offset: int, allowance: Allowance) -> Dependency:
     """Read an expression, malformed or not.
 
     Args:
         data: The data of the section.
         part: Name of its part, for messages.
         offset: Offset of the data in the part, in bytes.
+        allowance: Bounds; each instruction is an item. One that holds more is reported as never true.
     """
     try:
-        depex = parse_depex(Reader(data, part, offset), Allowance())
+        depex = parse_depex(Reader(data, part, offset), allowance)
     except LimitError as error:
         report = DependencyReport(len(data), "", (), error.rule)
         return Dependency(report, None, is_true_at_start=False, may_precede_broker=False, never=(error.rule,))

@@ -9,6 +9,7 @@ from mmsupervisor.pi.limits import Allowance
 from mmsupervisor.pi.pe import (
     MAX_IMAGE_SIZE,
     PeImage,
+    RelocationError,
     RelocationType,
     Section,
     SectionFlags,
@@ -30,7 +31,7 @@ def describe_executable(reader: Reader, allowance: Allowance) -> tuple[Executabl
 
     Args:
         reader: The image, as it lies in its section or file.
-        allowance: Bounds; mapping an image to count its relocations counts as expanding.
+        allowance: Bounds; mapping an image to count its relocations counts as expanding, each of them as an item.
 
     Returns:
         The description, and the parsed image where it is a PE image that can be read and that the bounds allow.
@@ -40,15 +41,15 @@ def describe_executable(reader: Reader, allowance: Allowance) -> tuple[Executabl
             return _te(parse_te(reader), len(reader)), None
         image = parse_pe(reader)
         allowance.take_expanded(min(image.optional_header.size_of_image, MAX_IMAGE_SIZE), reader.file, reader.base)
+        return _pe(image, allowance), image
     except FormatError as error:
         kind = classify(reader)
         return ExecutableReport(kind.kind.value, "", "", len(reader), trouble=error.rule), None
-    return _pe(image), image
 
 
-def _pe(image: PeImage) -> ExecutableReport:
+def _pe(image: PeImage, allowance: Allowance) -> ExecutableReport:
     header = image.optional_header
-    relocations, trouble = _count_relocations(image)
+    relocations, trouble = _count_relocations(image, allowance)
     return ExecutableReport(
         format="PE32+" if header.is_pe32_plus else "PE32",
         machine=image.machine_name,
@@ -66,11 +67,20 @@ def _pe(image: PeImage) -> ExecutableReport:
     )
 
 
-def _count_relocations(image: PeImage) -> tuple[int | None, str]:
+def _count_relocations(image: PeImage, allowance: Allowance) -> tuple[int | None, str]:
+    """The number of relocations, or what is wrong with them or with the image.
+
+    Raises:
+        LimitError: the image holds more of them than ``allowance`` leaves.
+    """
     try:
-        relocations = image_relocations(image, map_image(image))
-        return sum(1 for relocation in relocations if relocation.type != RelocationType.ABSOLUTE), ""
+        mapped = map_image(image)
     except FormatError as error:
+        return None, error.rule
+    relocations = image_relocations(image, mapped, allowance)
+    try:
+        return sum(1 for relocation in relocations if relocation.type != RelocationType.ABSOLUTE), ""
+    except RelocationError as error:
         return None, error.rule
 
 

@@ -70,7 +70,7 @@ def find_modules(volumes: Sequence[NumberedVolume], allowance: Allowance) -> Ite
 
     Args:
         volumes: All volumes of the image.
-        allowance: Bounds; mapping images counts as expanding.
+        allowance: Bounds; mapping images counts as expanding, relocations and instructions of dependencies as items.
     """
     for volume in volumes:
         roles = [(file, role_of(file)) for file in volume.place.node.files if file.is_live]
@@ -85,7 +85,7 @@ def find_modules(volumes: Sequence[NumberedVolume], allowance: Allowance) -> Ite
 def _module(file: File, volume: NumberedVolume, role: Role, is_found: bool | None, allowance: Allowance) -> FoundModule:
     executable, image = _executable(file, allowance)
     section = file.first_section(SectionType.MM_DEPEX)
-    dependency = read_dependency(section.data, section.part, section.data_offset) if section else None
+    dependency = read_dependency(section.data, section.part, section.data_offset, allowance) if section else None
     report = ModuleReport(
         name=file.label,
         guid=file.guid,

@@ -26,7 +26,7 @@ from mmsupervisor.inventory.volumes import NumberedVolume, number_volumes
 from mmsupervisor.pi.container import Capsule, ContainerKind, Image, read_image, read_image_file
 from mmsupervisor.pi.limits import DEFAULT_LIMITS, Allowance, Limits
 from mmsupervisor.pi.reader import Reader
-from mmsupervisor.pi.volume import File, SectionType, problems, sections, unopened
+from mmsupervisor.pi.volume import File, ProblemKind, SectionType, problems, sections, unopened
 
 
 def survey(source: Path | bytes, limits: Limits = DEFAULT_LIMITS, name: str = "") -> ImageReport:
@@ -79,7 +79,7 @@ def _report(image: Image, name: str, allowance: Allowance) -> ImageReport:
         modules=module_reports,
         policies=policy_reports,
         remarks=remarks(Evidence(modules, policy_reports, not closed)),
-        problems=tuple(_problems(image, part_name)),
+        problems=(*_problems(image, part_name), *_beyond(allowance)),
         unopened=closed,
         payloads=tuple(_payloads(modules, policies)),
     )
@@ -125,6 +125,13 @@ def _problems(image: Image, part_name: PartName) -> Iterator[ProblemReport]:
     for problem in problems(image):
         place = part_name(problem.part)
         yield ProblemReport(problem.kind.word, problem.is_damage, place, problem.offset, problem.rule)
+
+
+def _beyond(allowance: Allowance) -> Iterator[ProblemReport]:
+    """What was refused after the image was read: each module or policy says so itself, and the whole must, too."""
+    if allowance.is_exceeded:
+        rule = "modules and policies ask for more than the bounds allow: not all of them are described in full"
+        yield ProblemReport(ProblemKind.LIMIT.word, True, "", 0, rule)
 
 
 def _unopened(image: Image, part_name: PartName) -> Iterator[UnopenedReport]:

@@ -64,6 +64,11 @@ class Allowance:
             raise LimitError(file, offset, f"holds more than {self.limits.items} items")
 
     @property
+    def is_exceeded(self) -> bool:
+        """Whether something was refused because more of it was asked for than is left."""
+        return self.items > self.limits.items or self.expanded > self.limits.expanded_bytes
+
+    @property
     def expandable(self) -> int:
         """Bytes that decompression may still produce."""
         return max(self.limits.expanded_bytes - self.expanded, 0)

@@ -66,22 +66,25 @@ def map_image(image: PeImage) -> bytearray:
     return mapped
 
 
-def image_relocations(image: PeImage, mapped: bytes | bytearray) -> Iterator[Relocation]:
+def image_relocations(
+    image: PeImage, mapped: bytes | bytearray, allowance: Allowance | None = None
+) -> Iterator[Relocation]:
     """Walk the relocations of a mapped image, ABSOLUTE ones (padding) included.
 
     Args:
         image: The image.
         mapped: What :func:`map_image` made of it.
+        allowance: Bounds the number of relocations; a fresh one if None.
 
     Raises:
         RelocationError: a block or a relocation is malformed; those before it have been yielded.
-        LimitError: more relocations than the bounds for hostile input allow.
+        LimitError: more relocations than ``allowance`` leaves.
     """
     directory = image.directory(Directory.BASE_RELOCATION)
     if directory is None or image.relocations_stripped:
         return iter(())
     reader = Reader(mapped, f"{image.file}!mapped")
-    return iter_relocations(reader, directory.virtual_address, directory.size, Allowance())
+    return iter_relocations(reader, directory.virtual_address, directory.size, allowance or Allowance())
 
 
 def relocate(image: PeImage, mapped: bytearray, new_base: int) -> int:
