@@ -155,6 +155,14 @@ def test_a_mistake_is_reported_once() -> None:
         assert len(audit.findings) == 1
 
 
+def test_pointers_are_found_behind_a_header_of_version_3() -> None:
+    with careless() as (stage, page), HandlerAudit(stage.session) as audit:
+        stage.session.communicate(HANDLER, payload("NestedPointer", address=page, length=16), v3=True)
+        (finding,) = audit.findings
+        assert finding.kind.number == "MM-4002"
+        assert f"the message holds {page:#x} at offset 0x10" in finding.detail
+
+
 def policy(stage: Stage) -> int:
     return stage.core.supervisor.policy_address
 

@@ -116,6 +116,21 @@ def test_planted_fault_is_found_at_its_place(number: str) -> None:
     assert issues[0].text
 
 
+@pytest.mark.parametrize(
+    ("number", "plant", "place"),
+    [
+        ("H2", more("memory_types", Named(MMRAM, MMRAM + 0x1000, type_name(7))), (MMRAM, MMRAM + 0x1000)),
+        ("S5", without(opened=(Named(NORMAL, NORMAL + 0x1000, "somebody"),)), (NORMAL, NORMAL + 0x2000)),
+        ("S5", without(opened=(Named(NORMAL + 0x1000, NORMAL + 0x3000, "somebody"),)), (NORMAL, NORMAL + 0x2000)),
+    ],
+    ids=["reserved and something else", "its end was not asked for", "its beginning was not asked for"],
+)
+def test_what_holds_in_part_does_not_hold(
+    number: str, plant: Callable[[PageMap], PageMap], place: tuple[int, int]
+) -> None:
+    assert [(issue.start, issue.end) for issue in issues_of(plant(SOUND), number)] == [place]
+
+
 def test_regions_may_lie_in_what_they_were_asked_for() -> None:
     """Unblocked regions share their pages with what lies there (E7), guard pages theirs with MMRAM (E8)."""
     shared = more("contents", Named(MMRAM, MMRAM + 0x1000, "unblocked for somebody", may_overlap=True))

@@ -59,6 +59,19 @@ def test_an_address_that_was_sent_may_come_back() -> None:
         assert audit.findings == []
 
 
+def test_an_address_that_was_sent_where_none_is_aligned_may_come_back_too() -> None:
+    """The driver may have copied it from any place of the message."""
+    with audited() as audit:
+        audit.communicate(HANDLER, payload("AddressLeft"))
+        (finding,) = audit.findings
+        assert finding.address is not None
+        sent = bytearray(payload("AddressLeft"))
+        sent[0x39:0x41] = finding.address.to_bytes(8, "little")
+    with audited() as audit:
+        audit.communicate(HANDLER, bytes(sent))
+        assert audit.findings == []
+
+
 def test_the_first_session_is_not_touched() -> None:
     """Its trace is that of a session without audit."""
     messages = [payload(case, benign=benign) for case in LEFT for benign in (True, False)]

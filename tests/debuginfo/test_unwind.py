@@ -180,6 +180,8 @@ def test_what_stands_behind_a_call(code: str, expected: bool) -> None:
         ("4889c3 e800000000 c3", False),
         ("85c0 7402 90 90 c3", False),
         ("ff", False),
+        ("cb", False),
+        ("48cf", False),
     ],
 )
 def test_what_is_a_stub(code: str, expected: bool) -> None:
