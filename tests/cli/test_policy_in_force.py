@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.policy import shipped
 from mmsupervisor.policy.blob import write_blob
 from mmsupervisor.policy.xml_writer import write_xml
+from tests.cli.running import arguments
 from tests.cli.sessions import GUIDS, run, write_driver, write_image
 
 IO_MSR = GUIDS["gSampleIoMsrHandlerGuid"]
@@ -55,6 +59,14 @@ def test_the_rule_that_does_not_name_an_access(here: Path) -> None:
     rule = finding(*words, message(WRITE_PORT, 0x70))["rule"]
     assert "(closed.toml:7)" in str(rule)
     assert run(*words, message(READ_PORT, 0x70)).code == ExitCode.OK
+
+
+def test_a_policy_from_a_pipe_is_read_once(here: Path) -> None:
+    blob = write_blob(shipped.policy("amd").policy)
+    words = arguments("run", "IoMsr.efi", "--policy", "-", "--json")
+    done = subprocess.run(words, input=blob, capture_output=True, check=True, timeout=120)
+    in_force = json.loads(done.stdout)["policy"]
+    assert (in_force["source"], in_force["sha256"]) == ("-", hashlib.sha256(blob).hexdigest())
 
 
 def test_an_access_without_a_rule_names_the_list(here: Path) -> None:

@@ -75,6 +75,22 @@ def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
         writer.join()
 
 
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_standard_input_is_a_dash(tmp_path: Path, is_pipe: bool) -> None:
+    """In a process of its own; a file of that name can be named otherwise."""
+    file = tmp_path / "-"
+    file.write_bytes(b"text")
+    program = "import sys; from pathlib import Path; from mmsupervisor.pi.container.input_file import read_input_file\n"
+    program += "sys.exit(read_input_file(Path('-'), 9) != b'text')"
+    words = [sys.executable, "-c", program]
+    if is_pipe:
+        subprocess.run(words, input=b"text", check=True, timeout=60)
+    else:
+        with file.open("rb") as stdin:
+            subprocess.run(words, stdin=stdin, check=True, timeout=60)
+    assert read_input_file(file, BOUND) == b"text"
+
+
 @needs_pipes
 def test_a_pipe_that_nobody_writes_to_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmsupervisor.pi.container.input_file.MOST_WAIT", 0.05)

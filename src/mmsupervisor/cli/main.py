@@ -25,7 +25,7 @@ Examples:
   mmsup COMMAND --help                    a command's options and examples
 
 \b
-Exit codes are the same for all commands: docs/exit-codes.md.
+Exit codes are the same for all commands: docs/exit-codes.md. An input named - is standard input.
 Colour: on terminals, unless NO_COLOR is set. MMSUP_DEBUG=1 shows where an error comes from.
 """
 

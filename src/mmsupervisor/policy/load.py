@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -57,12 +57,14 @@ class LoadedPolicy:
         form: What it was read from.
         source: The policy and its notes.
         sha256: Of the input; empty for a built-in one.
+        blob: The input's bytes where it is a blob of the present form; else empty.
     """
 
     name: str
     form: PolicyForm
     source: PolicySource
     sha256: str = ""
+    blob: bytes = field(default=b"", repr=False)
 
     @property
     def policy(self) -> Policy:
@@ -152,7 +154,8 @@ def parse_policy(
             source = PolicySource(_from_image(data, file, number, allowance))
     if number is not None and form is not PolicyForm.IMAGE:
         raise NoPolicyError(f"{file}: a {form.value} holds one policy; #{number} is for firmware images")
-    return LoadedPolicy(name, form, source, hashlib.sha256(data).hexdigest())
+    blob = data if form is PolicyForm.BLOB else b""
+    return LoadedPolicy(name, form, source, hashlib.sha256(data).hexdigest(), blob)
 
 
 def guess_form(data: bytes) -> PolicyForm:

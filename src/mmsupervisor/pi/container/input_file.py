@@ -15,6 +15,9 @@ MOST_WAIT = 30.0
 
 _CHUNK = MIB
 
+STANDARD_INPUT = "-"
+"""Names standard input; a file of that name is ``./-``."""
+
 
 class InputError(MmSupervisorError):
     """The input cannot be read at all: no such file, no permission, a folder, a pipe that nobody writes to."""
@@ -24,7 +27,7 @@ def read_input_file(path: Path, bound: int) -> bytes:
     """Read a file. Pipes and devices are read too, until they end.
 
     Args:
-        path: The file.
+        path: The file, or :data:`STANDARD_INPUT`.
         bound: Largest size, in bytes.
 
     Raises:
@@ -32,9 +35,7 @@ def read_input_file(path: Path, bound: int) -> bytes:
         LimitError: it is larger than the bound.
     """
     try:
-        # A pipe is opened without waiting: who waits for its writer must be able to give up.
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as stream:
+        with open(path, "rb", opener=_open) as stream:
             status = os.fstat(stream.fileno())
             if status.st_size > bound:
                 raise _too_large(path, bound)
@@ -47,6 +48,13 @@ def read_input_file(path: Path, bound: int) -> bytes:
     if len(data) > bound:
         raise _too_large(path, bound)
     return data
+
+
+def _open(name: str, _flags: int) -> int:
+    if name == STANDARD_INPUT:
+        return os.dup(0)
+    # A pipe is opened without waiting: who waits for its writer must be able to give up.
+    return os.open(name, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _too_large(path: Path, bound: int) -> LimitError:
