@@ -84,6 +84,7 @@ def bare(code: str) -> Way:
     assert bank.backing is not None
     assert bank.backing.descriptor is not None
     stub = Stub(trap_timestamps=False)
+    stub.start()
     stub.give_descriptor(bank.backing.descriptor, 10)
     stub.order([(MMAP, CODE, 0x10000, 5, 0x11, 10, 0), (CLOSE, 10)])
     offset = stub.frame_offset

@@ -23,7 +23,7 @@ from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.interface import Died, Entry, ProcessorOptions, SystemCall
 from mmsupervisor.processor.native.layout import STUB
 from mmsupervisor.processor.native.native_processor import NativeProcessor
-from mmsupervisor.processor.native.stub_unsafe import Stub
+from mmsupervisor.processor.native.stub_unsafe import Stub, StubDiedError
 from tests.processor.conformance.machine import CODE, DATA, RW, STACK_END, WRITABLE_CODE, Bench
 from tests.processor.native.conftest import CHECKOUT
 
@@ -208,6 +208,87 @@ def test_ctrl_c_ends_the_stub_and_a_new_one_can_be_used() -> None:
     out, _ = process.communicate(timeout=PATIENCE)
     assert out.split() == ["interrupted", "enter", "SystemCall"]
     assert ends(stub)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from tests.processor.native.test_lifecycle import children, make_bench
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Interruption:
+    \"\"\"Ctrl-C at a certain moment in the life of a stub, counted by what these modules call and return.\"\"\"
+
+    def __init__(self, moment):
+        self.left = moment
+
+    def __call__(self, frame, event, argument):
+        if frame.f_code.co_filename.endswith(("native_processor.py", "stub_unsafe.py", "kernel_unsafe.py")):
+            self.left -= 1
+            if self.left == 0:
+                signal.raise_signal(signal.SIGINT)
+
+moment, interrupted = 0, 0
+while interrupted == moment:
+    moment += 1
+    bench = None
+    sys.setprofile(Interruption(moment))
+    try:
+        bench = make_bench()
+    except KeyboardInterrupt:
+        interrupted += 1
+    finally:
+        sys.setprofile(None)
+    if bench is not None:
+        bench.processor.close()
+        bench.memory.close()
+    if children():
+        print("left behind at moment", moment)
+        os._exit(1)
+print(moment)
+"""
+
+
+def test_ctrl_c_at_any_moment_of_the_start_leaves_no_process() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert int(process.stdout) > 100
+
+
+def test_ctrl_c_while_code_is_forgotten_ends_the_stub(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.enter(SYSCALL)
+    stub = stub_of(bench)
+
+    def interrupted(_milliseconds: int) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stub._notifications, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.put(SYSCALL)
+    assert not is_alive(stub.pid or 0)
+    assert isinstance(bench.processor.resume(), Died)
+    assert isinstance(bench.enter(SYSCALL), SystemCall)
+
+
+def test_a_stub_that_somebody_else_reaps_ends_the_context(bench: Bench) -> None:
+    bench.enter("0f05" + LOOP)
+    stub = stub_of(bench)
+    os.kill(stub.pid, signal.SIGKILL)
+    os.waitpid(stub.pid, 0)
+    ended = bench.processor.resume()
+    assert isinstance(ended, Died)
+    assert "somebody else" in ended.reason
+    assert isinstance(bench.enter(SYSCALL), SystemCall)
+
+
+def test_the_clock_of_a_stub_that_somebody_else_reaped(bench: Bench) -> None:
+    stub = stub_of(bench)
+    os.kill(stub.pid, signal.SIGKILL)
+    os.waitpid(stub.pid, 0)
+    with pytest.raises(StubDiedError, match="somebody else"):
+        stub.cpu_time()
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])

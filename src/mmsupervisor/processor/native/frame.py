@@ -11,6 +11,7 @@ from mmsupervisor.processor.native.layout import (
     FPSTATE,
     FRAME_WORDS,
     FRAMES,
+    FRAMES_SIZE,
     R8,
     RIP,
     RSP,
@@ -61,6 +62,13 @@ class Frame:
         self._make_initial_state()
         self._fresh = bytes(self._bytes)
         self.flags_left: int | None = None
+
+    @classmethod
+    def of_nobody(cls) -> Frame:
+        """Return the frame of a stub that there is not yet."""
+        nothing = bytearray(FRAMES_SIZE)
+        struct.pack_into("<Q", nothing, FPSTATE * 8, FRAMES + FRAME_WORDS * 8)
+        return cls(memoryview(nothing), 0)
 
     def _make_initial_state(self) -> None:
         state = self._state

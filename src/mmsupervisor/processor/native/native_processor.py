@@ -105,6 +105,8 @@ class NativeProcessor:
         self._closed = False
         self._stub_memory = StubMemory(memory, lowest_address())
         self._stub: Stub | None = None
+        self._frame = Frame.of_nobody()
+        self._words = self._frame.words
         try:
             self._start()
         except BaseException:
@@ -112,12 +114,17 @@ class NativeProcessor:
             raise
 
     def _start(self) -> Stub:
-        stub = Stub(trap_timestamps=self._stub_memory.may_read_timestamp)
-        self._frame = Frame(stub.frames, stub.frame_offset)
-        self._stub = stub
-        self._words = self._frame.words
-        self._stub_memory.attach(stub)
-        self._budget.start_clock(stub.cpu_time())
+        """Start a stub; what interrupts that, Ctrl-C too, leaves none."""
+        stub = self._stub = Stub(trap_timestamps=self._stub_memory.may_read_timestamp)
+        try:
+            stub.start()
+            self._frame = Frame(stub.frames, stub.frame_offset)
+            self._words = self._frame.words
+            self._stub_memory.attach(stub)
+            self._budget.start_clock(stub.cpu_time())
+        except BaseException:
+            self._drop_stub()
+            raise
         return stub
 
     # Interface
@@ -172,8 +179,10 @@ class NativeProcessor:
             return
         try:
             self._stub_memory.forget_code(start, size)
-        except StubDiedError:
+        except BaseException as failure:
             self._drop_stub()  # the next resumption says so, the next entry starts another one
+            if not isinstance(failure, StubDiedError):
+                raise
 
     def close(self) -> None:
         """Give up all resources. Closing twice is allowed."""

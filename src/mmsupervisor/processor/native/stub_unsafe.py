@@ -6,11 +6,12 @@ import contextlib
 import fcntl
 import mmap
 import os
+import select
 import signal
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.processor.native.host import kernel_release
@@ -52,7 +53,7 @@ class StubDiedError(Exception):
 
 
 class Stub:
-    """One stub process, with ring 3 waiting in its signal handler or running.
+    """One stub process, with ring 3 waiting in its signal handler or running. Whoever makes one has to close it.
 
     Attributes:
         frames: The area of signal frames, writable.
@@ -62,13 +63,10 @@ class Stub:
     """
 
     def __init__(self, *, trap_timestamps: bool) -> None:
-        """Start a stub and wait until it is ready.
+        """Prepare for :meth:`start`.
 
         Args:
-            trap_timestamps: Whether the processor refuses to give ring 3 its timestamp.
-
-        Raises:
-            StubError: the host refuses something.
+            trap_timestamps: Whether the processor is to refuse ring 3 its timestamp.
         """
         self.pid = 0
         self._pidfd = -1
@@ -77,16 +75,19 @@ class Stub:
         self._asking = 0
         self._ring3 = 0
         self._alarm_at = 0
+
+    # Starting
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready.
+
+        Raises:
+            StubError: the host refuses something.
+        """
         try:
             self._start()
         except (OSError, StubDiedError) as failure:
-            self.close()
             raise StubError(f"native processor: {failure}") from failure
-        except BaseException:
-            self.close()
-            raise
-
-    # Starting
 
     def _start(self) -> None:
         with contextlib.ExitStack() as temporary:
@@ -98,46 +99,50 @@ class Stub:
             shared = _memory_file("mm-stub-control", temporary)
             os.ftruncate(shared, CONTROL_SIZE + FRAMES_SIZE)
             self._shared = mmap.mmap(shared, CONTROL_SIZE + FRAMES_SIZE)
-            self._closing.callback(self._shared.close)
+            self._closing.callback(self._unmap)
             self.frames = memoryview(self._shared)[CONTROL_SIZE:]
             self._closing.callback(self.frames.release)
             ours, theirs = socket.socketpair()
             temporary.callback(ours.close)
             with theirs:
                 self._spawn(program, shared, theirs.fileno())
-            self._notifications = Notifications(self._receive_listener(ours))
-            self._closing.callback(self._notifications.close)
+            self._receive_listener(ours)
         self._meet_both_threads()
         self.order([(MUNMAP, TABLE, PAGE)])
 
     def _spawn(self, program: int, shared: int, their_socket: int) -> None:
         handed = fcntl.fcntl(their_socket, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS)
         try:
-            self.pid = os.posix_spawn(
-                f"/proc/self/fd/{program}",
-                ["mm-stub"],
-                {},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, shared, CONTROL_DESCRIPTOR),
-                    (os.POSIX_SPAWN_DUP2, handed, SOCKET_DESCRIPTOR),
-                ],
-                setpgroup=0,  # Ctrl-C at the terminal is ours to handle
-                setsigmask=[],
-            )
+            with _signals_held():  # Ctrl-C must not come between a process and its number
+                self.pid = os.posix_spawn(
+                    f"/proc/self/fd/{program}",
+                    ["mm-stub"],
+                    {},
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, shared, CONTROL_DESCRIPTOR),
+                        (os.POSIX_SPAWN_DUP2, handed, SOCKET_DESCRIPTOR),
+                    ],
+                    setpgroup=0,  # Ctrl-C at the terminal is ours to handle
+                    setsigmask=[],
+                )
+                self._pidfd = os.pidfd_open(self.pid)
+                self._closing.callback(os.close, self._pidfd)
         finally:
             os.close(handed)
-        self._pidfd = os.pidfd_open(self.pid)
-        self._closing.callback(os.close, self._pidfd)
 
-    def _receive_listener(self, ours: socket.socket) -> int:
-        ours.settimeout(PATIENCE / 1000)
+    def _receive_listener(self, ours: socket.socket) -> None:
+        poll = select.poll()
+        poll.register(ours, select.POLLIN)
         descriptors: list[int] = []
-        with contextlib.suppress(TimeoutError):
-            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+        if poll.poll(PATIENCE):
+            with _signals_held():  # nor between a descriptor and its owner
+                _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+                if descriptors:
+                    self._notifications = Notifications(descriptors[0])
+                    self._closing.callback(self._notifications.close)
         if not descriptors:
             raise StubDiedError(f"the stub did not start: {self._end()}")
         os.set_inheritable(descriptors[0], False)
-        return descriptors[0]
 
     def _meet_both_threads(self) -> None:
         deadline = time.monotonic() + PATIENCE / 1000
@@ -264,16 +269,20 @@ class Stub:
     # Ending
 
     def _end(self) -> str:
-        """Kill the process and return how it ended."""
-        pid, self.pid = self.pid, 0
-        if not pid:
+        """Kill the process and return how it ended. What interrupts this can be made good by doing it again."""
+        if not self.pid:
             return "it had ended before"
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)  # it is not reaped yet, so that the number is still its own
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
         try:
-            _, status = os.waitpid(pid, 0)
+            _, status = os.waitpid(self.pid, 0)
         except ChildProcessError:
+            self.pid = 0
             return "somebody else has reaped it"
+        self.pid = 0
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
             return f"ended by {signal.Signals(-code).name}"
@@ -283,6 +292,20 @@ class Stub:
         """Kill the process and give everything back. Closing twice is allowed."""
         self._end()
         self._closing.close()
+
+    def _unmap(self) -> None:
+        with contextlib.suppress(BufferError):  # what was interrupted may still look at it, and unmaps it then
+            self._shared.close()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _memory_file(name: str, owner: contextlib.ExitStack) -> int:
