@@ -181,6 +181,12 @@ def test_every_check_has_a_planted_fault() -> None:
     assert {fault.check for fault in FAULTS} == {check.id for check in CHECKS}
 
 
+def test_what_depends_on_the_address_is_no_remark() -> None:
+    """An alignment above a page is refused at some addresses only: nothing certain can be said of it."""
+    text = BuiltSection(".text", b"\xc3" * 16, TEXT)
+    assert survey_of(*BASE, echo(image=PeBuilder([text], alignment=0x2000, entry=0x2000).build())).remarks == ()
+
+
 def test_remarks_come_worst_first() -> None:
     found = survey_of(*BASE, echo(type_=FileType.MM, guid=mm.HOLDER), echo(depex=mm.TRUE), mm.nested(mm.volume(echo())))
     severities = [remark.severity for remark in found.remarks]

@@ -85,6 +85,14 @@ def test_a_module_has_name_version_and_role() -> None:
     ]
 
 
+def test_the_pe_image_is_described_wherever_a_te_image_stands() -> None:
+    sound = mm.driver("Echo")
+    both = replace(sound, data=join_sections((build_section(SectionType.TE, b"VZ" + bytes(60)), sound.data)))
+    (module,) = survey(mm.volume(both)).modules
+    assert module.executable
+    assert module.executable.format == "PE32+"
+
+
 def test_how_volumes_are_wrapped_is_said() -> None:
     inner = build_crc32_section(build_volume_image_section(mm.volume(mm.driver("Echo"))))
     report = survey(mm.volume(FileSpec(mm.HOLDER, FileType.FIRMWARE_VOLUME_IMAGE, inner)))

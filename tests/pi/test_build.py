@@ -213,6 +213,21 @@ def test_large_guided_sections_are_built_where_the_size_needs_them():
     assert len(section.data) == 0xFFFFF0
 
 
+def test_sizes_around_what_three_bytes_can_say():
+    """0xFFFFFF is the largest size of a file in three bytes, and the mark of a larger one in a section."""
+    for size, is_large in ((0xFFFFFF, False), (0x1000000, True)):
+        spec = FileSpec(DRIVER, FileType.RAW, bytes(size - 24))
+        assert (spec.is_large, spec.header_size) == (is_large, 32 if is_large else 24)
+    for size, header in ((0xFFFFFE, b"\xfe\xff\xff\x19"), (0xFFFFFF, b"\xff\xff\xff\x19\x03\0\0\1")):
+        assert build_section(SectionType.RAW, bytes(size - 4)).startswith(header)
+
+
+@pytest.mark.parametrize("tail", [bytes(2), bytes(8), b"\xff\xff\xff"])
+def test_what_follows_the_last_section_is_kept(tail):
+    volume = volume_of(build_volume(VolumeSpec((driver_spec(SECTIONS + bytes(-len(SECTIONS) % 4) + tail),))))
+    assert rebuild_volume(volume) == volume.raw
+
+
 def test_a_block_map_of_several_entries():
     blocks = (Block(1, 0x1000), Block(4, 0x400))
     data = build_volume(VolumeSpec((driver_spec(),), block_map=blocks, size=0x2000))

@@ -209,6 +209,13 @@ def test_fmp_capsule_with_a_driver_and_two_payloads():
     assert [item.image_type for item in image.capsule.items] == [None, DEVICE, DEVICE]
 
 
+@pytest.mark.parametrize("offset", [0, 8, 15])
+def test_an_fmp_item_does_not_lie_in_the_list_of_items(offset):
+    image = image_of(capsule(struct.pack("<IHHQ", 1, 1, 0, offset) + driver(), FMP_GUID))
+    assert image.capsule.items == ()
+    assert [problem.kind for problem in problems(image)] == [ProblemKind.FMP_CAPSULE]
+
+
 def test_other_capsules_are_their_body():
     for guid in (Guid.parse("3B6686BD-0D76-4030-B70E-B5519E2FC5A0"), DEVICE):
         image = image_of(capsule(VOLUME + VOLUME, guid, 0x50))

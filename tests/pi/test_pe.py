@@ -123,6 +123,13 @@ def test_malformed_relocations_are_named_and_change_nothing(relocations, fault):
     assert problem.rule.name == expected.get(fault, "relocation-block")
 
 
+def test_a_single_byte_after_the_last_block_is_no_block():
+    """The reference's walk ends before the directory's last byte; two bytes are a fault, as above."""
+    image = parse(driver(relocations=relocation_block(0x2000, (10, 8)) + b"\0"))
+    assert relocate(image, map_image(image), 0x10_0000) == 1
+    assert load_problems(image) == ()
+
+
 @pytest.mark.parametrize(("kind", "size"), [(0, 1), (1, 2), (2, 2), (3, 4), (10, 8)])
 def test_a_fixup_may_end_where_the_image_does_and_no_later(kind, size):
     at_the_end = parse(driver(relocations=relocation_block(0x3000, (kind, 0x1000 - size))))

@@ -19,6 +19,7 @@ from mmsupervisor.pi.pe import (
     parse_pe,
     plan_protection,
 )
+from mmsupervisor.pi.pe.constants import SECTION_HEADER_SIZE
 from mmsupervisor.pi.reader import Reader
 from mmsupervisor.pi.status import Status
 from tests.pi.pe_builder import (
@@ -124,6 +125,20 @@ def test_each_rule_fires(rule, image, allocation, first):
     assert problems[0].status is first
     assert all(problem.is_certain for problem in problems)
     assert str(problems[0]).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "rule", "least"),
+    [("size_of_image", "image-holds-table", 1), ("size_of_headers", "headers-hold-table", 0)],
+)
+def test_room_for_the_section_table(field, rule, least):
+    """The reference asks for room for one entry more in the image than there is, in the headers for as many."""
+    sound = parse(driver())
+    entries = sound.file_header.number_of_sections + least
+    needed = sound.section_table_offset + SECTION_HEADER_SIZE * entries
+    for size, is_breach in ((needed - 1, True), (needed, False)):
+        names = [problem.rule.name for problem in load_problems(parse(driver(overrides={field: size})), 0x10_0000)]
+        assert (rule in names) is is_breach
 
 
 def test_every_rule_is_covered_and_names_are_unique():

@@ -341,6 +341,7 @@ def test_a_bad_volume_checksum_needs_something_else_that_speaks_for_a_volume():
     no_map = patched(bad, 0x38, b"\x05")
     assert len(image_of(no_map).volumes) == 1
     assert image_of(patched(no_map, 0x10, b"\x00")).volumes == ()
+    assert len(image_of(patched(bad, 0x10, b"\x00")).volumes) == 1
 
 
 @pytest.mark.parametrize("length", [0, 1, 0xFFFF, 1 << 40, (1 << 64) - 1])
@@ -349,6 +350,13 @@ def test_a_damaged_length_hides_neither_the_volume_nor_the_next(length):
     assert [volume.offset for volume in image.volumes] == [0, len(PLAIN)]
     assert [len(volume.files) for volume in image.volumes] == [1, 1]
     assert {problem.kind for problem in problems(image)} == {ProblemKind.VOLUME_CHECKSUM, ProblemKind.BLOCK_MAP}
+
+
+@pytest.mark.parametrize(("revision", "known"), [(0, False), (1, True), (2, True), (3, False)])
+def test_revisions(revision, known):
+    assert [volume.revision for volume in image_of(with_header(PLAIN, 0x37, bytes([revision]))).volumes] == (
+        [revision] if known else []
+    )
 
 
 def test_unknown_file_system_is_a_volume_without_files():
@@ -377,6 +385,15 @@ def test_entries_of_an_impossible_size_are_a_damaged_extended_header(entry):
     assert [file.is_pad for file in volume.files] == [True, False]
 
 
+@pytest.mark.parametrize("offset", [HEADER - 8, HEADER - 1])
+def test_an_extended_header_does_not_overlap_the_header(offset):
+    data = with_header(patched(PLAIN, offset + 16, struct.pack("<I", 20)), 0x34, offset.to_bytes(2, "little"))
+    volume = volume_of(data)
+    assert volume.extended is None
+    assert [p.offset for p in volume.problems if p.kind is ProblemKind.EXTENDED_HEADER] == [offset]
+    assert volume.files_offset == HEADER
+
+
 def test_a_variable_volume_without_room_for_a_store():
     data = build_volume(VolumeSpec(file_system=NVRAM_GUID, size=0x50, block_size=0x10))
     volume = volume_of(data)
@@ -390,6 +407,18 @@ def test_large_files_need_file_system_3():
     (file,) = volume.files
     assert (file.is_large, file.header_size, file.size_field, file.ui_name) == (True, 32, 0, "SampleMm")
     assert list(problems(volume)) == []
+
+
+def test_a_size_in_three_bytes_counts_in_file_system_2_whatever_the_attribute_says():
+    volume = volume_of(with_file_header(PLAIN, 0x13, b"\x01"))
+    (file,) = volume.files
+    assert (file.is_large, file.header_size, file.ui_name) == (False, 24, "SampleMm")
+    assert [problem.kind for problem in problems(volume)] == [ProblemKind.LARGE_FILE]
+
+
+def test_padding_need_not_be_aligned():
+    data = one_file(FileSpec(PAD_GUID, FileType.PAD, b"\xff" * 64))
+    assert list(problems(image_of(with_file_header(data, 0x13, b"\x18")))) == []
 
 
 def test_a_file_above_16_mib():

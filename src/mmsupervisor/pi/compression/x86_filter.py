@@ -16,10 +16,9 @@ _MASK32 = 0xFFFF_FFFF
 _INSTRUCTION = 5
 _WINDOW = 3
 
-# Candidates within the last three bytes, as bits (bit 0: the byte just before). For three patterns and for none
-# a conversion may be tried; the number says which operand byte, counted from the top, an earlier candidate owns.
-_MAY_CONVERT = {0b000, 0b001, 0b010, 0b100}
-_OWNED_BYTE = (0, 1, 2, 2, 3, 3, 3, 3)
+# Candidates within the last three bytes, as bits (bit 0: the byte just before). For none and for these three patterns
+# a conversion may be tried; the number says which operand byte, counted from the top, the earlier candidate owns.
+_OWNED_BYTE = {0b001: 1, 0b010: 2, 0b100: 3}
 
 
 def decode_x86(data: bytes | bytearray | memoryview) -> bytes:
@@ -54,7 +53,7 @@ def _convert(data: bytes | bytearray | memoryview, encoding: bool) -> bytes:
         mask = 0 if distance > _WINDOW else (mask << (distance - 1)) & 0b111
         previous = position
         top = out[position + 4]
-        ambiguous = mask and (mask not in _MAY_CONVERT or _is_far_byte(out[position + 4 - _OWNED_BYTE[mask]]))
+        ambiguous = mask and (mask not in _OWNED_BYTE or _is_far_byte(out[position + 4 - _OWNED_BYTE[mask]]))
         if ambiguous or not _is_far_byte(top):
             mask = (mask << 1 | 1) & 0b111
             continue
