@@ -95,8 +95,11 @@ def _verdict(audit: PageAudit) -> str:
     count = sum(len(result.issues) for result in audit.results)
     if not audit.failed:
         return f'<p class="passed" id="verdict">All {len(audit.results)} checks hold.</p>'
-    findings = f"{count:,} finding{'s' if count != 1 else ''}"
-    return f'<p class="failed" id="verdict">{audit.failed} of {len(audit.results)} checks fail, {findings}.</p>'
+    return f'<p class="failed" id="verdict">{audit.failed} of {len(audit.results)} checks fail, {_findings(count)}.</p>'
+
+
+def _findings(count: int) -> str:
+    return f"{count:,} finding{'s' if count != 1 else ''}"
 
 
 def _legend() -> str:
@@ -110,7 +113,7 @@ def _checks(results: Iterable[CheckResult]) -> Iterator[str]:
     for result in results:
         check = result.check
         passed = not result.issues
-        outcome = "holds" if passed else f"{len(result.issues):,} findings"
+        outcome = "holds" if passed else _findings(len(result.issues))
         what = f'{escape(check.title)}<br><span class="scale">{escape(check.meaning)}</span>'
         style = "passed" if passed else "failed"
         yield f'<tr><td>{check.number}</td><td>{what}</td><td class="{style}">{outcome}</td></tr>'
@@ -123,7 +126,7 @@ def _checks(results: Iterable[CheckResult]) -> Iterator[str]:
 def _issues(result: CheckResult) -> Iterator[str]:
     is_open = " open" if len(result.issues) <= _OPEN_AT_FIRST else ""
     yield f"<details{is_open}><summary>{result.check.number}, {escape(result.check.title)}: "
-    yield f"{len(result.issues):,} findings</summary>"
+    yield f"{_findings(len(result.issues))}</summary>"
     yield '<table class="issues"><tbody>'
     for issue in result.issues:
         where = "" if issue.start is None or issue.end is None else f"{issue.start:#x} to {issue.end:#x}"
