@@ -116,6 +116,25 @@ def test_nothing_is_left_after_closing() -> None:
     assert not children() - processes
 
 
+def test_nothing_is_left_of_what_nobody_refers_to() -> None:
+    before, processes = descriptors(), children()
+    make_bench().enter(SYSCALL)
+    gc.collect()
+    assert not children() - processes
+    left = descriptors() - before
+    assert all("memfd:mm-ram" in name or "memfd:mm-flash" in name for name in left), left  # of the machine
+
+
+def test_a_forked_process_does_not_end_the_stub_of_its_parent(bench: Bench) -> None:
+    bench.enter("0f05 0f05")
+    child = os.fork()
+    if child == 0:
+        bench.processor.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert isinstance(bench.processor.resume(), SystemCall)
+
+
 def test_many_starts_leave_nothing() -> None:
     before, processes = descriptors(), children()
     memory = PhysicalMemory()
@@ -211,8 +230,7 @@ def test_ctrl_c_ends_the_stub_and_a_new_one_can_be_used() -> None:
 
 
 INTERRUPTED = """
-import os, signal, sys
-from pathlib import Path
+import gc, os, signal, sys
 from tests.processor.native.test_lifecycle import children, make_bench
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -242,6 +260,9 @@ while interrupted == moment:
     if bench is not None:
         bench.processor.close()
         bench.memory.close()
+    bench = None
+    if children():
+        gc.collect()
     if children():
         print("left behind at moment", moment)
         os._exit(1)

@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 
 from mmsupervisor.pi.errors import MmSupervisorError
@@ -52,13 +53,48 @@ class StubDiedError(Exception):
     """The stub is gone, or does not answer any more and was killed."""
 
 
+class _Process:
+    """The stub as the kernel knows it.
+
+    Attributes:
+        pid: Its number; 0 if there is none, or none any more.
+        descriptor: What refers to it even if its number is somebody else's by now; -1 if there is none.
+    """
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.descriptor = -1
+        self._owner = os.getpid()
+
+    def end(self) -> str:
+        """Kill it and return how it ended. What interrupts this can be made good by doing it again."""
+        if not self.pid:
+            return "it had ended before"
+        if os.getpid() != self._owner:
+            return "it belongs to the process that this one was forked from"
+        with contextlib.suppress(ProcessLookupError):
+            if self.descriptor >= 0:
+                signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            self.pid = 0
+            return "somebody else has reaped it"
+        self.pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return f"{os.strerror(code)} (while it prepared itself)" if code else "it left"
+
+
 class Stub:
-    """One stub process, with ring 3 waiting in its signal handler or running. Whoever makes one has to close it.
+    """One stub process, with ring 3 waiting in its signal handler or running. It ends when nobody refers to this.
 
     Attributes:
         frames: The area of signal frames, writable.
         frame_offset: Where in it the ``ucontext`` lies: always the same.
-        pid: Its process number.
         traps_timestamps: Whether reading the timestamp counter faults.
     """
 
@@ -68,13 +104,18 @@ class Stub:
         Args:
             trap_timestamps: Whether the processor is to refuse ring 3 its timestamp.
         """
-        self.pid = 0
-        self._pidfd = -1
+        self._process = _Process()
         self._closing = contextlib.ExitStack()
+        weakref.finalize(self, _close, self._process, self._closing).atexit = False  # the kernel sees to that
         self.traps_timestamps = trap_timestamps
         self._asking = 0
         self._ring3 = 0
         self._alarm_at = 0
+
+    @property
+    def pid(self) -> int:
+        """Its process number; 0 once it has ended."""
+        return self._process.pid
 
     # Starting
 
@@ -99,7 +140,7 @@ class Stub:
             shared = _memory_file("mm-stub-control", temporary)
             os.ftruncate(shared, CONTROL_SIZE + FRAMES_SIZE)
             self._shared = mmap.mmap(shared, CONTROL_SIZE + FRAMES_SIZE)
-            self._closing.callback(self._unmap)
+            self._closing.callback(_unmap, self._shared)
             self.frames = memoryview(self._shared)[CONTROL_SIZE:]
             self._closing.callback(self.frames.release)
             ours, theirs = socket.socketpair()
@@ -114,7 +155,7 @@ class Stub:
         handed = fcntl.fcntl(their_socket, fcntl.F_DUPFD_CLOEXEC, _ABOVE_TARGETS)
         try:
             with _signals_held():  # Ctrl-C must not come between a process and its number
-                self.pid = os.posix_spawn(
+                self._process.pid = os.posix_spawn(
                     f"/proc/self/fd/{program}",
                     ["mm-stub"],
                     {},
@@ -125,8 +166,8 @@ class Stub:
                     setpgroup=0,  # Ctrl-C at the terminal is ours to handle
                     setsigmask=[],
                 )
-                self._pidfd = os.pidfd_open(self.pid)
-                self._closing.callback(os.close, self._pidfd)
+                self._process.descriptor = os.pidfd_open(self.pid)
+                self._closing.callback(os.close, self._process.descriptor)
         finally:
             os.close(handed)
 
@@ -211,7 +252,7 @@ class Stub:
     def ask_back(self) -> None:
         """Send ring 3 the signal that makes it report."""
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGVTALRM)
+            signal.pidfd_send_signal(self._process.descriptor, signal.SIGVTALRM)
 
     def cpu_time(self) -> int:
         """Return the processor time that the stub has used, in nanoseconds.
@@ -269,33 +310,21 @@ class Stub:
     # Ending
 
     def _end(self) -> str:
-        """Kill the process and return how it ended. What interrupts this can be made good by doing it again."""
-        if not self.pid:
-            return "it had ended before"
-        with contextlib.suppress(ProcessLookupError):
-            if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            else:
-                os.kill(self.pid, signal.SIGKILL)
-        try:
-            _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            self.pid = 0
-            return "somebody else has reaped it"
-        self.pid = 0
-        code = os.waitstatus_to_exitcode(status)
-        if code < 0:
-            return f"ended by {signal.Signals(-code).name}"
-        return f"{os.strerror(code)} (while it prepared itself)" if code else "it left"
+        return self._process.end()
 
     def close(self) -> None:
         """Kill the process and give everything back. Closing twice is allowed."""
-        self._end()
-        self._closing.close()
+        _close(self._process, self._closing)
 
-    def _unmap(self) -> None:
-        with contextlib.suppress(BufferError):  # what was interrupted may still look at it, and unmaps it then
-            self._shared.close()
+
+def _close(process: _Process, owned: contextlib.ExitStack) -> None:
+    process.end()
+    owned.close()
+
+
+def _unmap(mapping: mmap.mmap) -> None:
+    with contextlib.suppress(BufferError):  # what was interrupted may still look at it, and unmaps it then
+        mapping.close()
 
 
 @contextlib.contextmanager
