@@ -15,6 +15,7 @@ from mmsupervisor.cli import info
 from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.cli.main import main
 from mmsupervisor.inventory.survey import survey
+from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.limits import Limits
 from mmsupervisor.pi.volume import FileType, SectionType
 from mmsupervisor.pi.volume.build import FileSpec
@@ -23,6 +24,7 @@ from mmsupervisor.pi.volume.encapsulation import BROTLI_GUID
 from tests.cli.running import environment, mmsup
 from tests.inventory import mm_images as mm
 from tests.pi.oracles.mm_modules import mm_modules
+from tests.pi.pe_builder import TEXT, BuiltSection, PeBuilder
 from tests.support.ovmf import Ovmf
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -79,6 +81,7 @@ def test_narrow_terminals_get_fewer_columns_and_whole_names(ovmf: Ovmf) -> None:
     path = ovmf.path(SECBOOT)
     text = mmsup("info", path, env=environment(COLUMNS="80")).stdout
     assert max(map(len, text.splitlines()[1:])) <= 80
+    assert text.endswith("\n\nWith 100 columns the tables also have Free, System and Sections.\n")
     lines = [line.split() for line in text.splitlines()]
     for module in survey(path).modules:
         assert module.executable
@@ -111,9 +114,13 @@ def test_all_lists_every_file(ovmf: Ovmf) -> None:
 
 def test_guids_lists_them(ovmf: Ovmf) -> None:
     path = ovmf.path(SECBOOT)
-    full = run("--guids", path).output
-    for module in survey(path).modules:
+    short, full = run(path).output, run("--guids", path).output
+    modules = survey(path).modules
+    assert len(modules) == 8
+    for module in modules:
+        assert f"{module.guid}  {module.name}" in short
         assert f"{module.guid}  {module.name}" in full
+    assert "gEfiPcdProtocolGuid\n" not in short.split("GUIDs of the MM modules")[1]
     assert "13A3F0F6-264A-3EF0-F2E0-DEC512342F34  gEfiPcdProtocolGuid" in full
 
 
@@ -296,6 +303,25 @@ def test_a_long_name_leaves_room_for_the_rest(tmp_path: Path) -> None:
     assert "20,480" in text
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_full_table_loses_no_letter(tmp_path: Path, width: int) -> None:
+    """Drivers without a name are shown by GUID, beside columns that are there for their odd alignment."""
+    guid = Guid.parse("0C0C0C0C-0000-4000-8000-0000000000F3")
+    odd = PeBuilder([BuiltSection(".text", b"\xc3" * 16, TEXT)], machine=0xAA64, alignment=0x20).build()
+    path = tmp_path / "image.bin"
+    files = [
+        mm.driver("Echo", guid=guid, image=image, without=[SectionType.USER_INTERFACE])
+        for image in (odd, b"MZ no image")
+    ]
+    path.write_bytes(mm.volume(*files))
+    shown = mmsup("info", path, env=environment(COLUMNS=str(width))).stdout
+    table = shown.split("MM modules\n", 1)[1].split("\n\n", 1)[0].splitlines()
+    assert max(map(len, table)) <= width
+    assert table[0].split()[:7] == ["Name", "Kind", "Machine", "PE", "bytes", "Align", "Relocs"]
+    assert "".join(line.split()[0] for line in table[1:]) == str(guid) * 2
+    assert {"AARCH64", "standalone", "0x20"} <= set(" ".join(table).split())
+
+
 def test_what_could_not_be_read_is_not_denied(ovmf: Ovmf, tmp_path: Path) -> None:
     """There are SMM drivers in this image; where its main volume is lost, that is not denied."""
     path = tmp_path / "damaged.fd"
@@ -312,7 +338,7 @@ def test_tables_and_expressions_of_hostile_length_are_cut(tmp_path: Path) -> Non
     path.write_bytes(mm.volume(*(mm.driver("Echo", image=b"MZ", depex=mm.TRUE) for _ in range(1500))))
     start = time.process_time()
     text = run(path).output
-    assert text.count("and 500 more; --all shows them") == 2
+    assert text.count("and 500 more; --all shows them") == 3, "modules, expressions, GUIDs"
     assert "and 2,000 more; --all shows them" in text
     assert time.process_time() - start < 60
     path.write_bytes(mm.volume(mm.driver("Echo", depex=b"\x06" * 50_000 + b"\x08")))

@@ -37,7 +37,7 @@ Exit codes: 0 reported, input sound; 3 damaged, or no firmware (what could be re
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document (docs/json-schemas.md) instead of text.")
 @click.option("--all", "everything", is_flag=True, help="List all files of all volumes, and all problems.")
-@click.option("--guids", is_flag=True, help="List the GUIDs of volumes, modules and dependencies.")
+@click.option("--guids", is_flag=True, help="List the GUIDs of volumes and dependencies, too.")
 @click.option(
     "--extract",
     "folder",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -67,7 +68,7 @@ class View:
 
     Attributes:
         everything: All files of all volumes and all problems.
-        guids: The GUIDs of all that is named.
+        guids: The GUIDs of all that is named, not only of the modules.
         width: Columns there are; in a narrow view tables lack some columns, and names are folded.
     """
 
@@ -110,6 +111,9 @@ def _blocks(report: ImageReport, view: View) -> Iterator[RenderableType]:
         yield Text()
         yield Text(title, style="bold underline")
         yield _indented(block)
+    if view.is_narrow and report.volumes:
+        yield Text()
+        yield Text(f"With {PIPE_WIDTH} columns the tables also have Free, System and Sections.", style="dim")
 
 
 def _parts(report: ImageReport, view: View) -> Iterator[tuple[str, RenderableType]]:
@@ -122,6 +126,7 @@ def _parts(report: ImageReport, view: View) -> Iterator[tuple[str, RenderableTyp
         ("Volumes", report.volumes, lambda: _cut(report.volumes, view, lambda some: _volumes(some, view))),
         (_modules_title(modules), modules, lambda: _cut(modules, view, lambda some: _modules(some, view))),
         ("Dependency expressions", drivers, lambda: _cut(drivers, view, lambda some: _dependencies(some, view))),
+        ("GUIDs of the MM modules", () if view.guids else modules, lambda: _cut(modules, view, _module_guids)),
         ("GUIDs", report.volumes if view.guids else (), lambda: _guids(report)),
         ("Policy", report.policies, lambda: _cut(report.policies, view, _policies)),
         ("Remarks", report.remarks, lambda: _cut(report.remarks, view, _remarks)),
@@ -212,6 +217,12 @@ def _rows(lines: Sequence[_Cells], right: Iterable[str], fold: Iterable[str], wi
     return rows
 
 
+def _width(lines: Sequence[_Cells], without: Collection[str]) -> int:
+    """Columns that a table of such lines takes unfolded, without some of its columns."""
+    wanted = (column for column in lines[0] if column not in without)
+    return sum(2 + max(cell_len(column), *(cell_len(str(cells[column])) for cells in lines)) for column in wanted)
+
+
 def _volumes(volumes: Sequence[VolumeReport], view: View) -> RenderableType:
     numbers = ["No", "In", "Size", "Free", "Files"]
     left_out = ["Free", "System"] if view.is_narrow else []
@@ -251,8 +262,11 @@ def _modules(modules: Sequence[ModuleReport], view: View) -> RenderableType:
     left_out = ["Align"] if _alignments(modules) == {_PAGE} else []
     if view.is_narrow:
         left_out.append("Sections")
-    fold = view.foldable(_names(modules), "Name", "Sections")
-    return _rows([_module_cells(module) for module in modules], numbers, fold, left_out)
+    lines = [_module_cells(module) for module in modules]
+    # Sections are folded first. A table too wide for that would lose the last letters of every column.
+    room = view.width - _INDENT - len("Sections")
+    fold = ["Sections"] if _width(lines, (*left_out, "Sections")) <= room else ["Name", "Sections"]
+    return _rows(lines, numbers, fold, left_out)
 
 
 def _module_cells(module: ModuleReport) -> _Cells:
@@ -284,6 +298,13 @@ def _dependencies(modules: Sequence[ModuleReport], view: View) -> RenderableType
         if dependency.trouble:
             text += f" [{dependency.trouble}]"
         rows.add_row(Text(plain(module.name)), Text(plain(text)))
+    return rows
+
+
+def _module_guids(modules: Sequence[ModuleReport]) -> RenderableType:
+    rows = table("GUID", "Name", header=False, fold=["Name"])
+    for module in modules:
+        rows.add_row(str(module.guid), Text(plain(module.name)))
     return rows
 
 
