@@ -10,11 +10,11 @@ import pytest
 
 from mmsupervisor.broker import database as module
 from mmsupervisor.broker.database import Ring3Database, read_database
-from mmsupervisor.broker.service_table import SERVICES, read_service_table
-from mmsupervisor.broker.start_rules import early_calls
 from mmsupervisor.core.pages import Owner, PageRecord, PageType
 from mmsupervisor.machine.memory import PhysicalMemory
 from mmsupervisor.pi.guid_names import known_guid
+from mmsupervisor.pi.mmst import MMST
+from mmsupervisor.pi.service_table import FieldKind
 from mmsupervisor.session import Session
 from tests.samples.support import GUIDS, boot_samples
 
@@ -121,33 +121,17 @@ def test_bytes_that_look_like_an_entry_are_none(session: Session) -> None:
     assert read_database(memory, [(0x10000, PAGE)]) == Ring3Database((), 0)
 
 
-def test_the_service_table_belongs_to_the_broker_and_manage_is_null(session: Session) -> None:
+def test_the_system_table_belongs_to_the_broker_and_manage_is_null(session: Session) -> None:
     assert session.core is not None
-    table = read_service_table(session.memory, session.core.supervisor.jumps.user_table)
-    assert (table.revision, table.current_cpu, table.cpus) == (0x0001_0050, 0, 4)
-    assert len(SERVICES) == 15
-    assert {name for name, address in table.services.items() if not address} == {"MmiManage"}
-    owners = {session.owner_of(address) for address in table.services.values() if address}
-    assert owners == {"MmSupervisorRing3Broker"}
-
-
-@pytest.mark.parametrize(
-    ("calls", "early"),
-    [
-        (["SMM_QRY_HOB", "SMM_SC_IO_WRITE", "SMM_REG_HDL_JMP", "SMM_ALOC_PAGE"], ()),
-        (["SMM_QRY_HOB", "SMM_ALOC_PAGE", "SMM_REG_HDL_JMP"], ("SMM_ALOC_PAGE",)),
-        (["SMM_INST_PROT", "SMM_REG_HNDL"], ("SMM_INST_PROT", "SMM_REG_HNDL")),
-        ([], ()),
-    ],
-)
-def test_constructors_may_ask_for_hobs_and_ports_only(calls: list[str], early: tuple[str, ...]) -> None:
-    assert early_calls(calls) == early
-
-
-def test_our_broker_keeps_the_start_rules(session: Session) -> None:
-    calls = [
-        record.event.call  # type: ignore[attr-defined]
-        for record in session.events
-        if record.event.kind == "system-call" and record.position.driver == "MmSupervisorRing3Broker"
-    ]
-    assert early_calls(calls) == ()
+    table = session.core.supervisor.jumps.user_table
+    fields = {item.name: session.memory.read_u64(table + MMST.offset_of(item.name)) for item in MMST.fields}
+    assert (fields["Hdr.Revision"] & 0xFFFF_FFFF, fields["CurrentlyExecutingCpu"], fields["NumberOfCpus"]) == (
+        0x0001_0050,
+        0,
+        4,
+    )
+    functions = {item.name: fields[item.name] for item in MMST.fields if item.kind is FieldKind.FUNCTION}
+    services = {name: address for name, address in functions.items() if not name.startswith("MmIo.")}
+    assert len(services) == 15
+    assert {name for name, address in services.items() if not address} == {"MmiManage"}
+    assert {session.owner_of(address) for address in services.values() if address} == {"MmSupervisorRing3Broker"}

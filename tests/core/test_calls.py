@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from mmsupervisor.abi.system_calls import SYSTEM_CALLS, CallNumber, Support
+from mmsupervisor.abi.system_calls import EARLY_CALLS, SYSTEM_CALLS, CallNumber, Support
 from mmsupervisor.core.calls import SERVICES
 from mmsupervisor.core.events import SystemCallMade
 from mmsupervisor.core.findings import SystemStopError
@@ -41,6 +41,7 @@ from tests.core.small import (
     bugs,
     events,
     fatal_call,
+    finding_numbers,
     put_guid,
     register_user,
     ring3,
@@ -94,6 +95,26 @@ def fails(supervisor: Supervisor, status: Status, number: int, *arguments: int) 
 def test_every_served_call_has_a_service_and_no_other() -> None:
     served = {number for number, call in SYSTEM_CALLS.items() if call.support is Support.SERVED}
     assert set(SERVICES) == served
+
+
+@pytest.mark.parametrize("call", [call for call in CallNumber if call in SERVICES and call not in EARLY_CALLS])
+def test_calls_before_the_broker_has_registered_itself(supervisor: Supervisor, call: CallNumber) -> None:
+    supervisor.jumps.central = 0
+    system_call(supervisor, C.SMM_QRY_HOB)
+    system_call(supervisor, C.SMM_SC_IO_READ, 0xFFF0, 2)
+    assert "MM-2005" not in finding_numbers(supervisor)
+    with suppress(SystemStopError):
+        system_call(supervisor, call, 0, 0, 0)
+    told = [finding for finding in supervisor.findings if finding.kind.number == "MM-2005"]
+    assert [call.name in finding.detail for finding in told] == [True]
+
+
+def test_once_the_broker_has_registered_itself_any_call_may_come(supervisor: Supervisor) -> None:
+    supervisor.jumps.central = 0
+    page = user_page(supervisor)
+    system_call(supervisor, C.SMM_REG_HDL_JMP, page, page)
+    system_call(supervisor, C.SMM_ALOC_PAGE, 0, 6, 1)
+    assert "MM-2005" not in finding_numbers(supervisor)
 
 
 @pytest.mark.parametrize(

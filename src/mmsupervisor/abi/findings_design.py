@@ -71,10 +71,12 @@ return gMmst->MmiHandlerRegister (Handler, &gMyGuid, &Handle);""",
         text="""\
 Until the broker has come up there is no MM system table in ring 3: a driver that is started before is given NULL. The
 supervisor's instance of the services-table library adds the protocol to the dependency expression of every driver that
-links it; a driver with the plain instance, or with BEFORE in its expression, has no such protection.""",
+links it; a driver with the plain instance, or with BEFORE in its expression, has no such protection. The broker's own
+library constructors, too, may do no more than ask for the HOB list and talk to a serial port: any other system call
+before the broker has registered itself is told.""",
         wrong="MmServicesTableLib | MdePkg/Library/StandaloneMmServicesTableLib/...",
         right="MmServicesTableLib | MmSupervisorPkg/Library/StandaloneMmServicesTableLib/...",
-        facts=("boot-flow.md §6.3",),
+        facts=("boot-flow.md §6.3", "developer-considerations.md §6"),
     ),
     FindingKind(
         "MM-2006",

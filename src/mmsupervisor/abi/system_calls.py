@@ -366,5 +366,9 @@ _DECLARATIONS = (
 SYSTEM_CALLS: dict[int, SystemCallDeclaration] = {int(call.number): call for call in _DECLARATIONS}
 """All declared calls by number. Any other number is fatal with INVALID_PARAMETER."""
 
+EARLY_CALLS = frozenset({_C.SMM_QRY_HOB, _C.SMM_SC_IO_READ, _C.SMM_SC_IO_WRITE, _C.SMM_REG_HDL_JMP})
+"""Calls that may come before the broker has registered itself, by the last of them: its library constructors may ask
+for the HOB list and talk to a serial port (docs/reference/developer-considerations.md §6)."""
+
 FIRST_SUPERVISOR_CALL = 0x10000
 """Numbers from here on are the supervisor's own group."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from mmsupervisor.abi.system_calls import (
+    EARLY_CALLS,
     FIRST_SUPERVISOR_CALL,
     SYSTEM_CALLS,
     Kind,
@@ -52,6 +53,8 @@ class SystemCallGate:
         declaration = SYSTEM_CALLS.get(call.number)
         if declaration is None or declaration.support is not Support.SERVED:
             raise self._unserved(call, declaration)
+        if not self._supervisor.jumps.central and declaration.number not in EARLY_CALLS:
+            self._report_early(declaration)
         try:
             if declaration.checks:
                 self._check(declaration, call.arguments)
@@ -61,6 +64,19 @@ class SystemCallGate:
             raise self._end(self._fatal(declaration, call, error)) from error
         self._emit(declaration, call, result)
         return result
+
+    def _report_early(self, declaration: SystemCallDeclaration) -> None:
+        """Tell of a call before the broker has registered itself; the reference serves it like any other."""
+        mend = "Until then library constructors may ask for the HOB list and use ports: leave out what does more."
+        self._supervisor.report(
+            make_finding(
+                "MM-2005",
+                f"{declaration.name} is called before the broker has registered itself (SMM_REG_HDL_JMP)",
+                place=self._supervisor.place,
+                rule="developer-considerations.md §6",
+                mend=mend,
+            )
+        )
 
     def _check(self, declaration: SystemCallDeclaration, arguments: tuple[int, int, int]) -> None:
         supervisor = self._supervisor

@@ -29,7 +29,6 @@ class MmiHandler:
         routine: Address in ring 3, or 0 for a supervisor handler.
         supervisor: The ring-0 routine, or None for a user handler.
         to_remove: Flagged for removal when no dispatch is under way.
-        caller: Address of the code that registered it.
     """
 
     handle: int
@@ -37,7 +36,6 @@ class MmiHandler:
     routine: int = 0
     supervisor: SupervisorHandler | None = None
     to_remove: bool = False
-    caller: int = 0
 
     @property
     def label(self) -> str:
@@ -78,7 +76,6 @@ class HandlerDatabase:
         *,
         routine: int = 0,
         supervisor: SupervisorHandler | None = None,
-        caller: int = 0,
     ) -> MmiHandler:
         """Append a handler to its GUID's list; raises as the pool does."""
         entry = self._root
@@ -88,7 +85,7 @@ class HandlerDatabase:
                 known = self._entries[guid] = _Entry(self._pool.allocate(_ENTRY_SIZE))
                 self._to_tidy = True  # should there be no memory for the handler, the entry goes again
             entry = known
-        handler = MmiHandler(self._pool.allocate(_HANDLER_SIZE), guid, routine, supervisor, caller=caller)
+        handler = MmiHandler(self._pool.allocate(_HANDLER_SIZE), guid, routine, supervisor)
         entry.handlers.append(handler)
         owner = "supervisor" if supervisor else "user"
         self._log.emit(HandlerRegistered(handler.label, Hex(routine), Hex(handler.handle), owner))

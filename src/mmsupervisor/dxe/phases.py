@@ -6,7 +6,17 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """How far a boot has come. Members are in the order of today's launch; see :data:`DXE_LAUNCH_ORDER`."""
+    """How far a boot has come. Members are in the order of today's launch; see :data:`DXE_LAUNCH_ORDER`.
+
+    Attributes:
+        LAUNCHED: The core is up, every driver that could start has started.
+        END_OF_PEI: PEI is over; ring 3 was told, if it was there.
+        DXE: The DXE side of the supervisor is up; comm buffers are where they stay.
+        END_OF_DXE: All DXE drivers that matter have run.
+        READY_TO_LOCK: The supervisor is locked: nothing more is unblocked.
+        READY_TO_BOOT: The boot manager chooses.
+        EXIT_BOOT_SERVICES: The operating system runs; the supervisor channel is closed.
+    """
 
     LAUNCHED = "launched"
     END_OF_PEI = "end-of-pei"
@@ -31,14 +41,3 @@ DXE_LAUNCH_ORDER = (
     *(phase for phase in Phase if phase not in (Phase.END_OF_PEI, Phase.LAUNCHED)),
 )
 """The phases of the old launch: PEI is over when it begins (docs/reference/dxe-launch.md)."""
-
-PHASE_TEXTS = {
-    Phase.LAUNCHED: "the core is up, every driver that could start has started",
-    Phase.END_OF_PEI: "PEI is over; ring 3 was told, if it was there",
-    Phase.DXE: "the DXE side of the supervisor is up; comm buffers are where they stay",
-    Phase.END_OF_DXE: "all DXE drivers that matter have run",
-    Phase.READY_TO_LOCK: "the supervisor is locked: nothing more is unblocked",
-    Phase.READY_TO_BOOT: "the boot manager chooses",
-    Phase.EXIT_BOOT_SERVICES: "the operating system runs; the supervisor channel is closed",
-}
-"""What each phase means, one line."""
