@@ -193,8 +193,9 @@ END_KINDS = (
         "Bound the loop; raise the budget if the work is honest.",
         text="""\
 A device has no such budget: there the processor stays in management mode and the machine stands still. Here a run
-ends after `--budget` instructions of one entry into ring 3, 200 million if nothing else is said. Where exactly the
-code was is not told: it differs between processors. The report names what had been entered.""",
+ends after `--budget` instructions of one entry into ring 3, 200 million if nothing else is said. The trace names what
+had been entered and no more: where the code was by then differs between processors. The report tells it, with callers
+and registers, where Unicorn counts; a longer or shorter budget shows other places of the loop.""",
         wrong="while ((MmioRead32 (Base + STATUS) & BUSY) != 0) {\n}",
         right="""\
 for (Tries = 0; Tries < 1000; Tries++) {

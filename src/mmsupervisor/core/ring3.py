@@ -134,12 +134,12 @@ class Ring3:
                     exit_ = relaxed
                 case BudgetSpent():
                     supervisor.log.offset = None
-                    raise supervisor.die(self._explain_budget(frame))
+                    raise supervisor.die(self._explain_budget(frame), with_ring3=exit_.is_exact)
                 case Died():
                     raise ProcessorDiedError(exit_.reason)
 
     def _explain_budget(self, frame: Frame) -> Finding:
-        """Say what was entered and did not come back; where it was is not told: processors differ in that."""
+        """Say what was entered and did not come back; where it was is no part of that: processors differ in it."""
         supervisor = self._supervisor
         entered = supervisor.modules.place(frame.target)
         detail = f"entered at {entered}, it did not come back within its budget of instructions"

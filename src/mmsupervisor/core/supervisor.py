@@ -375,7 +375,7 @@ class Supervisor:
         """Record that a bug of the reference was reproduced; ``source`` is its place in the fact sheet."""
         self.log.emit(ReferenceBugMet(source, detail))
 
-    def die(self, finding: Finding, how: str = "warm") -> SystemStopError:
+    def die(self, finding: Finding, how: str = "warm", *, with_ring3: bool = False) -> SystemStopError:
         """Record the finding that ends the system and return the error to raise.
 
         While :attr:`removable` is set, the finding ends a driver only, and the dispatcher removes it.
@@ -384,8 +384,9 @@ class Supervisor:
             finding: Why.
             how: The reset that follows, ``warm``, ``cold`` or :data:`STANDS_STILL`; of findings at which every device
                 stands still there is none.
+            with_ring3: Whether ring 3's registers and stack belong to it although it has no place.
         """
-        finding = replace(finding, scene=take_scene(self, with_ring3=finding.place is not None))
+        finding = replace(finding, scene=take_scene(self, with_ring3=with_ring3 or finding.place is not None))
         self.findings.append(finding)
         self._emit(finding, fatal=not self.removable)
         if self.removable:

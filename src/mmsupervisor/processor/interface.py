@@ -18,7 +18,7 @@ Preconditions that every implementation keeps (docs/reference/syscall-abi.md §1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from mmsupervisor.machine.memory import Access, PhysicalMemory
@@ -160,10 +160,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class BudgetSpent:
-    """The budget of this entry is used up. Where exactly differs between processors and is not told.
+    """The budget of this entry is used up. Where exactly differs between processors.
 
     ``resume()`` goes on with the whole budget anew, so that contexts can take turns.
+
+    Attributes:
+        is_exact: Whether every run spends it at the same instruction, which is then worth telling.
     """
+
+    is_exact: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ class UnicornProcessor:
     def _on_budget(self) -> Exit:
         self._engine.read_registers()
         self._answer = self._answer_budget
-        return BudgetSpent()
+        return BudgetSpent(is_exact=True)
 
     def _on_broken(self) -> Exit:
         self._engine.read_registers()

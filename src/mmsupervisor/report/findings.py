@@ -44,6 +44,7 @@ def report_finding(finding: Finding, memory: PhysicalMemory | None, *, fatal: bo
     ring3 = scene.ring3 if scene is not None else None
     images = Images(ring3.modules if ring3 else (), memory)
     stack = tuple(_stack(finding, ring3, images)) if ring3 else ()
+    here = place.address if place else stack[0].address if stack else None
     return FindingReport(
         number=finding.kind.number,
         title=finding.kind.title,
@@ -65,7 +66,7 @@ def report_finding(finding: Finding, memory: PhysicalMemory | None, *, fatal: bo
         request=_request(scene.request) if scene and scene.request else None,
         moment=_moment(scene) if scene else None,
         stack=stack,
-        code=tuple(_code(place, images)) if place else (),
+        code=tuple(_code(here, images)) if here is not None else (),
         registers=tuple(_registers(ring3)) if ring3 else (),
     )
 
@@ -158,17 +159,17 @@ def _moment(scene: Scene) -> MomentReport:
     return MomentReport(scene.mmi, scene.step, scene.cpu, began.source, began.channel, began.guid, began.size)
 
 
-def _code(place: Place, images: Images) -> Iterator[CodeReport]:
-    image = images.at(place.address)
+def _code(address: int, images: Images) -> Iterator[CodeReport]:
+    image = images.at(address)
     if image is None:
         return
-    start = image.symbols.start_of(place.address - image.base)
-    for line in disassemble_around(image, place.address, function=start):
+    start = image.symbols.start_of(address - image.base)
+    for line in disassemble_around(image, address, function=start):
         target = ""
         if line.target is not None and image.holds(line.target):
             target = image.symbols.name_of(line.target - image.base)
         offset = Hex(line.address - image.base)
-        yield CodeReport(offset, line.code.hex(), line.text, target, line.address == place.address)
+        yield CodeReport(offset, line.code.hex(), line.text, target, line.address == address)
 
 
 def _registers(ring3: Ring3Scene) -> Iterator[ValueReport]:

@@ -53,14 +53,15 @@ def _audit_without_values(audit: AuditReport) -> AuditReport:
 
 
 def _without_values(finding: FindingReport) -> FindingReport:
-    if finding.address is None:
-        return finding  # it is about a file or a message, not about what code did
+    callers = tuple(frame for frame in finding.stack if frame.offset is not None)
+    if finding.address is None:  # it is about a file, a message or a budget, not about what code did
+        return replace(finding, stack=callers, registers=())
     is_in_image = finding.offset is not None
     return replace(
         finding,
         address=finding.address if is_in_image else None,  # outside images it is where a wild pointer led
         subject=finding.subject if is_in_image else finding.driver,
-        stack=tuple(frame for frame in finding.stack if frame.offset is not None),
+        stack=callers,
         detail=REDACTED,
         mend=FINDING_KINDS[finding.number].mend,
         fault=None if finding.fault is None else replace(finding.fault, address=None),
