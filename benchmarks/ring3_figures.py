@@ -85,8 +85,8 @@ def bare(code: str) -> Way:
     assert bank.backing.descriptor is not None
     stub = Stub(trap_timestamps=False)
     stub.start()
-    stub.give_descriptor(bank.backing.descriptor, 10)
-    stub.order([(MMAP, CODE, 0x10000, 5, 0x11, 10, 0), (CLOSE, 10)])
+    number = stub.give_descriptor(bank.backing.descriptor)
+    stub.order([(MMAP, CODE, 0x10000, 5, 0x11, number, 0), (CLOSE, number)])
     offset = stub.frame_offset
     words = stub.frames[offset : offset + 8 * FRAME_WORDS].cast("Q")
 

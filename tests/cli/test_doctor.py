@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shlex
 import sys
 import tomllib
@@ -106,6 +108,11 @@ def test_every_refusal_is_said_and_has_advice(monkeypatch: pytest.MonkeyPatch, w
     reason = host.refusal()
     assert word in reason
     assert host.advice(reason)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN, errno.EPERM, errno.EACCES, errno.EBUSY])
+def test_errors_of_a_start_have_advice(number: int) -> None:
+    assert host.advice(f"native processor: {OSError(number, os.strerror(number))}")
 
 
 def test_a_host_that_can_gives_no_reason() -> None:

@@ -416,6 +416,24 @@ def test_memory_that_lies_too_high_is_refused() -> None:
     assert not children() - before
 
 
+FEW_DESCRIPTORS = """
+import resource, sys
+from tests.processor.native.test_lifecycle import make_bench
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+bench = make_bench()
+print(type(bench.enter("0fa2 0f05")).__name__)
+bench.processor.close()
+"""
+
+
+@pytest.mark.parametrize(("most", "outcome"), [(64, "SystemCall"), (10, "Too many open files")])
+def test_few_descriptors_are_enough_and_too_few_are_told(most: int, outcome: str) -> None:
+    """CPUID is replaced in a copy of its page, which takes one of the stub's for good."""
+    words = [sys.executable, "-c", FEW_DESCRIPTORS, str(most)]
+    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert outcome in (done.stdout + done.stderr).splitlines()[-1]
+
+
 def test_memory_of_the_stub_is_bounded_by_the_machines(bench: Bench) -> None:
     """Ring 3 writes all it may, and asks for more; all of it is the machine's own."""
     pid = stub_of(bench).pid

@@ -30,6 +30,8 @@ _ADVICE = (
     ("no /proc", "mount /proc"),
     ("memfd_noexec", "sysctl vm.memfd_noexec=1: programs that ask for it may then be executed from memory"),
     ("resource busy", "leave the sandbox: it listens to seccomp notifications itself, and only one may"),
+    ("Too many open files", "allow the program more descriptors (ulimit -n)"),
+    ("Resource temporarily unavailable", "allow the user more processes (ulimit -u)"),
     ("not permitted", "allow seccomp and memfd_create: with Docker, --security-opt seccomp=unconfined"),
     ("denied", "allow seccomp and memfd_create: with Docker, --security-opt seccomp=unconfined"),
 )

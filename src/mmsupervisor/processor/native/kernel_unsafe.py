@@ -13,7 +13,6 @@ _ADD_DESCRIPTOR = 0x4018_2103
 _SET_FLAGS = 0x4008_2104
 _SYNC_WAKE_UP = 1
 _CONTINUE = 1
-_PLACE_DESCRIPTOR = 1
 
 _NOTIFICATION_SIZE = 80
 _BLANK = bytes(_NOTIFICATION_SIZE)
@@ -29,7 +28,6 @@ class Notifications:
         number: Number of the system call last received.
         arguments: Its six arguments, and before them its instruction pointer.
         thread: Who called.
-        keeps_to_one_cpu: Whether the kernel wakes the other side up on the processor that this side runs on.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -46,7 +44,7 @@ class Notifications:
         self._ioctl = _quick.ioctl
         self._ioctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p]
         self._answer_at = ctypes.addressof(self._answer)
-        self.keeps_to_one_cpu = self._ioctl(descriptor, _SET_FLAGS, _SYNC_WAKE_UP) == 0
+        self._ioctl(descriptor, _SET_FLAGS, _SYNC_WAKE_UP)  # both sides on one processor; before Linux 6.6 in vain
 
     @property
     def identifier(self) -> int:
@@ -126,13 +124,13 @@ class Notifications:
             raise ProcessLookupError("the stub is gone")
         raise _failure("answering a notification")
 
-    def give_descriptor(self, identifier: int, descriptor: int, number: int) -> None:
-        """Duplicate one of our descriptors into the process, under a number of our choice."""
-        request = (ctypes.c_uint32 * 6)(
-            identifier & 0xFFFF_FFFF, identifier >> 32, _PLACE_DESCRIPTOR, descriptor, number, 0
-        )
-        if self._ioctl(self._descriptor, _ADD_DESCRIPTOR, ctypes.addressof(request)) < 0:
+    def give_descriptor(self, identifier: int, descriptor: int) -> int:
+        """Duplicate one of our descriptors into the process; return its lowest free number, which it has there."""
+        request = (ctypes.c_uint32 * 6)(identifier & 0xFFFF_FFFF, identifier >> 32, 0, descriptor, 0, 0)
+        number: int = self._ioctl(self._descriptor, _ADD_DESCRIPTOR, ctypes.addressof(request))
+        if number < 0:
             raise _failure("giving the stub a descriptor")
+        return number
 
     def close(self) -> None:
         """Close the listener; whoever waits in the filter is told that there is no supervisor."""

@@ -19,8 +19,6 @@ from mmsupervisor.processor.native.layout import CLOSE, MMAP, MPROTECT, STUB
 from mmsupervisor.processor.native.stub_unsafe import Stub
 
 _SHARED_FIXED = 0x11
-_FIRST_DESCRIPTOR = 10
-_FIRST_COPIES_DESCRIPTOR = 200
 _HLT = 0xF4
 _COPIES = 256
 """Pages in one block of copies."""
@@ -41,8 +39,7 @@ class _Orders:
         """Map a file of ours, whose descriptor the stub has only while it executes these orders."""
         number = self._numbers.get(descriptor)
         if number is None:
-            number = self._numbers[descriptor] = _FIRST_DESCRIPTOR + len(self._numbers)
-            self._stub.give_descriptor(descriptor, number)
+            number = self._numbers[descriptor] = self._stub.give_descriptor(descriptor)
         self.calls.append((MMAP, address, size, access, _SHARED_FIXED, number, offset))
 
     def map_copy(self, address: int, access: int, number: int, offset: int) -> None:
@@ -118,7 +115,7 @@ class StubMemory:
         self._rights = IntervalMap(STUB, _UNKNOWN)
         self._executable: dict[int, int | None] = {}
         self._copies = _Copies()
-        self._blocks_given = 0
+        self._given: list[int] = []
         self._survey = CodeSurvey(self._read_code)
         self.may_read_timestamp = False
 
@@ -128,7 +125,7 @@ class StubMemory:
         self._banks.clear()
         self._seen = ()
         self._rights = IntervalMap(STUB, _UNKNOWN)
-        self._blocks_given = 0
+        self._given.clear()
         for number in self._executable.values():
             if number is not None:
                 self._copies.give_back(number)
@@ -287,10 +284,10 @@ class StubMemory:
     def _place_of_copy(self, number: int) -> tuple[int, int]:
         """Return the stub's descriptor and the offset of a copy; giving a descriptor takes long, so it is kept."""
         block, offset = divmod(number, _COPIES)
-        if block >= self._blocks_given and self._stub is not None:
-            self._stub.give_descriptor(self._copies.descriptor(block), _FIRST_COPIES_DESCRIPTOR + block)
-            self._blocks_given = block + 1
-        return _FIRST_COPIES_DESCRIPTOR + block, offset * PAGE_SIZE
+        if self._stub is not None:
+            for further in range(len(self._given), block + 1):
+                self._given.append(self._stub.give_descriptor(self._copies.descriptor(further)))
+        return self._given[block], offset * PAGE_SIZE
 
     def close(self) -> None:
         """Stop following the machine's memory."""

@@ -303,9 +303,19 @@ class Stub:
         struct.pack_into("<4Q", self._shared, TIMER_AT, 0, 0, seconds, max(rest // 1000, 1))
         self.order([(SETITIMER, 0, CONTROL + TIMER_AT, 0)])
 
-    def give_descriptor(self, descriptor: int, number: int) -> None:
-        """Duplicate a descriptor of ours into the stub, for the orders that follow; they have to close it."""
-        self._notifications.give_descriptor(self._asking, descriptor, number)
+    def give_descriptor(self, descriptor: int) -> int:
+        """Duplicate a descriptor of ours into the stub, for the orders that follow; they have to close it.
+
+        Returns:
+            Its number there.
+
+        Raises:
+            StubError: the stub may not have as many.
+        """
+        try:
+            return self._notifications.give_descriptor(self._asking, descriptor)
+        except OSError as failure:
+            raise StubError(f"native processor: {failure}") from failure
 
     # Ending
 
