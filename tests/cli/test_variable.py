@@ -128,6 +128,20 @@ def test_redacted_nothing_of_a_value_is_in_output_or_trace(ovmf: Ovmf, store: Pa
     assert variable(ovmf, "list", "--vars", store, "--redact", "--json").document["variables"][0]["data"] is None
 
 
+def test_redacted_a_comparison_says_what_differs_and_not_how(ovmf: Ovmf, store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.fd"
+    other.write_bytes(store.read_bytes())
+    variable(ovmf, "set", "Ours", OWN, SECRET.hex(), "--vars", other, "--write-back")
+    for form in ((), ("--json",)):
+        plain = variable(ovmf, "diff", other, "--vars", store, *form)
+        assert SECRET.decode() in plain.out, "else this test could not fail"
+        done = variable(ovmf, "diff", other, "--vars", store, "--redact", *form)
+        assert done.code == ExitCode.NOT_MET
+        assert "Ours" in done.out
+        assert SECRET.decode() not in done.out
+        assert SECRET.hex()[:8] not in done.out.replace(" ", "")
+
+
 def test_what_the_driver_refuses_is_said_with_its_status(ovmf: Ovmf, store: Path) -> None:
     missing = variable(ovmf, "get", "NoSuch", "--vars", store)
     assert (missing.code, "EFI_NOT_FOUND" in missing.err) == (ExitCode.DRIVER_ERROR, True)
@@ -135,6 +149,19 @@ def test_what_the_driver_refuses_is_said_with_its_status(ovmf: Ovmf, store: Path
     unsigned = variable(ovmf, "set", "PK", "gEfiGlobalVariableGuid", "01", "--vars", store, "--write-back", "--json")
     assert unsigned.code == ExitCode.DRIVER_ERROR
     assert "SetVariable PK" in unsigned.document["failure"]
+    assert store.read_bytes() == before
+
+
+def test_nothing_is_written_back_of_what_a_boot_changes_before_a_failure(ovmf: Ovmf, tmp_path: Path) -> None:
+    """A first boot adds to an empty store, and then the driver refuses what was asked for."""
+    store = tmp_path / "empty.fd"
+    store.write_bytes(ovmf.path("OVMF_VARS_4M.fd").read_bytes())
+    before = store.read_bytes()
+    words = ("set", "Ours", "gEfiGlobalVariableGuid", "01", "--vars", store, "--write-back")
+    refused = variable(ovmf, *words, "--json").document
+    assert refused["store"]["sha256"] != refused["store"]["sha256_after"], "else this test could not fail"
+    assert "EFI_INVALID_PARAMETER" in refused["failure"]
+    assert refused["written_back"] is False
     assert store.read_bytes() == before
 
 

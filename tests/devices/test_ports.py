@@ -13,7 +13,7 @@ from mmsupervisor.devices.apm import ApmRegisters
 from mmsupervisor.devices.cmos import Cmos
 from mmsupervisor.devices.console import LONGEST_LINE, Console, ConsoleLine
 from mmsupervisor.devices.debug_port import DebugPort
-from mmsupervisor.devices.pci import Ecam, PciBus, PciConfigurationPorts
+from mmsupervisor.devices.pci import Ecam, PciBus, PciConfigurationPorts, PciFunction
 from mmsupervisor.devices.serial import SerialPort
 from mmsupervisor.machine.events import Event
 
@@ -225,6 +225,25 @@ def test_narrow_accesses_to_the_address_are_not_it(bus: PciBus) -> None:
     assert ports.port_read(1, 1) == 6
     assert ports.port_read(0, 4) == 0x8000_F844
     assert ports.port_read(0, 2) == 0xFFFF
+    ports.port_write(0, 4, 0xFFFF_FFFF)
+    assert ports.port_read(0, 4) == 0x80FF_FFFC, "reserved bits and those of the register's bytes read as zeros"
+
+
+def test_every_bit_of_an_ecam_address_counts() -> None:
+    functions = {(129, 30, 5): PciFunction({0x100: (4, 0x1234_5678)}, {})}
+    ecam = Ecam(PciBus(functions))
+    assert ecam.mmio_read(129 << 20 | 30 << 15 | 5 << 12 | 0x100, 4) == 0x1234_5678
+    for bit in range(12, 28):
+        assert ecam.mmio_read((129 << 20 | 30 << 15 | 5 << 12 | 0x100) ^ 1 << bit, 4) == 0xFFFF_FFFF
+
+
+def test_both_apm_registers_are_written_at_once_or_one_by_one() -> None:
+    apm = ApmRegisters()
+    apm.port_write(0, 2, 0x1234)
+    assert (apm.command, apm.status) == (0x34, 0x12)
+    apm.port_write(1, 1, 0x56)
+    apm.port_write(0, 1, 0x78)
+    assert (apm.port_read(0, 1), apm.port_read(1, 1), apm.port_read(0, 2)) == (0x78, 0x56, 0x5678)
 
 
 # Snapshots

@@ -290,6 +290,11 @@ def test_pages_and_pool_come_from_the_memory_map(desk: Desk) -> None:
     assert desk.call("gBS->AllocatePages", 2, MemoryType.ACPI_NVS, 1, SCRATCH) == Status.SUCCESS
     assert desk.call("gBS->AllocatePages", 2, MemoryType.ACPI_NVS, 1, SCRATCH) == Status.NOT_FOUND
     assert desk.call("gBS->FreePages", address, 1) == Status.SUCCESS
+    last = address + 3 * PAGE_SIZE - 1
+    for limit, status in ((last - 1, Status.UNSUPPORTED), (last, Status.SUCCESS)):
+        desk.put(limit.to_bytes(8, "little"))
+        assert desk.call("gBS->AllocatePages", 1, MemoryType.ACPI_NVS, 1, SCRATCH) == status
+    assert desk.call("gBS->FreePages", desk.read(SCRATCH), 1) == Status.SUCCESS
     assert desk.call("gBS->AllocatePool", MemoryType.BOOT_SERVICES_DATA, 100, SCRATCH) == Status.SUCCESS
     assert desk.call("gBS->FreePool", desk.read(SCRATCH)) == Status.SUCCESS
     assert desk.call("gBS->FreePool", desk.read(SCRATCH)) == Status.INVALID_PARAMETER
@@ -323,13 +328,16 @@ def test_the_memory_map_is_uefis(desk: Desk) -> None:
 def test_protocols_are_installed_found_and_removed(desk: Desk) -> None:
     guid, handle, out = desk.put(OURS.raw), SCRATCH + 0x20, SCRATCH + 0x40
     desk.put(bytes(8), handle)
+    desk.put(b"\xff" * 8, out)
     assert desk.call("gBS->LocateProtocol", guid, 0, out) == Status.NOT_FOUND
+    assert desk.read(out) == 0, "a driver that does not look at the status finds no stale pointer"
     assert desk.call("gBS->InstallProtocolInterface", handle, guid, 0, 0xABC) == Status.SUCCESS
     assert desk.announced == [OURS]
     assert [(one.driver, one.guid, one.interface) for one in desk.stand_in.installed] == [("Driver", OURS, 0xABC)]
     assert desk.stand_in.has_protocol(OURS)
     assert desk.call("gBS->LocateProtocol", guid, 0, out) == Status.SUCCESS
     assert desk.read(out) == 0xABC
+    assert desk.call("gBS->LocateProtocol", guid, handle, out) == Status.UNSUPPORTED, "searches by registration"
     assert desk.call("gBS->InstallProtocolInterface", handle, guid, 0, 0xABC) == Status.INVALID_PARAMETER
     desk.put(struct.pack("<Q", 64), out)
     assert desk.call("gBS->LocateHandle", 2, guid, 0, out, out + 8) == Status.SUCCESS
@@ -382,8 +390,11 @@ def test_pcds_have_the_databases_values_and_keep_new_ones(desk: Desk) -> None:
     assert desk.call("PCD->GetSize", 3) == 3
     assert {desk.call("PCD->GetPtr", 3) for _ in range(10_000)} == {place}, "a value keeps its place"
     assert desk.memory.read(place, 3) == b"new"
+    desk.put(struct.pack("<Q", 16), SCRATCH + 0x40)
+    assert desk.call("PCD->SetPtr", 3, SCRATCH + 0x40, SCRATCH + 0x48) == Status.SUCCESS
     desk.put(struct.pack("<Q", 17), SCRATCH + 0x40)
     assert desk.call("PCD->SetPtr", 3, SCRATCH + 0x40, SCRATCH + 0x48) == Status.INVALID_PARAMETER
+    assert desk.read(SCRATCH + 0x40) == 16, "the largest size is told"
 
 
 @pytest.mark.parametrize("call", [("PCD->Get8", 99), ("PCD->Get8", 4), ("PCD->Get8Ex", SCRATCH, 8)])

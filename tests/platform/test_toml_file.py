@@ -364,6 +364,10 @@ RULE_FAULTS = [
         "p.toml:1: `mmram.more[1]`: must lie within memory from 0x4000000 to 0x80000000",
     ),
     (
+        "[[mmram.more]]\nstart = 0x8000_0000\nsize = 0x1000",
+        "p.toml:1: `mmram.more[1]`: must lie within memory from 0x4000000 to 0x80000000",
+    ),
+    (
         "[[mmram.more]]\nstart = 0x7DFF_F000\nsize = 0x2000",
         "p.toml:1: `mmram.more[1]`: the range overlaps MMRAM at the top of memory (0x7e000000 to 0x7fffffff)",
     ),
