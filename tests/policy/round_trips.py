@@ -52,7 +52,8 @@ def any_notes(random: Random, policy: Policy) -> PolicySource:
         return Note(*random.choices(_WORDS, k=2), date="2026-08-01", reference=random.choice(_WORDS))
 
     notes = tuple(RootNotes(note(), tuple(note() for _ in root.entries)) for root in policy.roots)
-    return PolicySource(policy, random.choice(("", *_WORDS)), random.choice(("", "amd", "intel")), notes)
+    vendor = random.choice(("", "amd", "intel"))
+    return PolicySource(policy, random.choice(("", *_WORDS)), vendor, notes, random.random() < 0.5)
 
 
 def faults(count: int, seed: int) -> Iterator[str]:
@@ -67,7 +68,7 @@ def faults(count: int, seed: int) -> Iterator[str]:
         back = read_toml_policy(write_toml(source).encode())
         if back.policy != policy or write_blob(back.policy) != blob:
             yield f"{number}: TOML"
-        if (back.title, back.vendor) != (source.title, source.vendor) or not same_notes(back, source):
+        if header_of(back) != header_of(source) or not same_notes(back, source):
             yield f"{number}: notes"
         try:
             xml = write_xml(policy)
@@ -77,12 +78,17 @@ def faults(count: int, seed: int) -> Iterator[str]:
             yield f"{number}: XML"
 
 
+def header_of(source: PolicySource) -> tuple[str, str, bool]:
+    """What a source says of the whole policy."""
+    return source.title, source.vendor, source.weakens_minimum
+
+
 def same_notes(one: PolicySource, other: PolicySource) -> bool:
-    """Whether the rules' notes are equal; the MEM root that every policy gets at the end can have none."""
+    """Whether the notes on every root and every rule are equal."""
     return all(
-        one.note_of(root, entry) == other.note_of(root, entry)
+        one.notes_of(root).note == other.notes_of(root).note
+        and all(one.note_of(root, entry) == other.note_of(root, entry) for entry in range(len(listed.entries)))
         for root, listed in enumerate(one.policy.roots)
-        for entry in range(len(listed.entries))
     )
 
 

@@ -18,7 +18,7 @@ _MOST_TOML = (1 << 63) - 1
 def write_toml(source: PolicySource) -> str:
     """Write a policy and its notes as TOML; the inverse of :func:`mmsupervisor.policy.toml_source.read_toml_policy`."""
     policy = source.policy
-    roots, memory_root = _roots_to_write(policy)
+    roots, memory_root = _roots_to_write(source)
     default = names.default_layout(roots, memory_root, policy.file)
     blocks = [[f"policy-form = {names.FORM}", *_header(source)]]
     if layout := _layout(policy, default, memory_root):
@@ -33,10 +33,11 @@ def write_toml(source: PolicySource) -> str:
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def _roots_to_write(policy: Policy) -> tuple[tuple[PolicyRoot, ...], bool]:
+def _roots_to_write(source: PolicySource) -> tuple[tuple[PolicyRoot, ...], bool]:
     """The roots that must be written, and whether the reader may add a MEM root to them."""
+    policy = source.policy
     rest = policy.roots[:-1]
-    if policy.roots and not names.has_memory_root(rest):
+    if policy.roots and not names.has_memory_root(rest) and not source.notes_of(len(rest)).note:
         added = names.default_layout(rest, memory_root=True, file="").roots[-1]
         if policy.roots[-1] == added:
             return rest, True
