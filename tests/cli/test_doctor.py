@@ -126,6 +126,20 @@ def test_lowest_address(monkeypatch: pytest.MonkeyPatch, text: str, lowest: int)
     assert host.lowest_address() == lowest
 
 
+def test_what_works_less_well_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "probe", lambda: [Availability("native", True, "", "")])
+    monkeypatch.setattr(host, "_read", lambda _path: "65536")
+    monkeypatch.setattr("mmsupervisor.processor.native.host.platform.release", lambda: "6.1.0-18-amd64")
+    _, text = run()
+    assert "vm.mmap_min_addr=4096" in text
+    assert "taskset" in text
+    assert json.loads(run("--json")[1])["native_remarks"] == host.remarks()
+    monkeypatch.setattr(host, "_read", lambda _path: "4096")
+    monkeypatch.setattr("mmsupervisor.processor.native.host.platform.release", lambda: "6.18.44")
+    assert host.remarks() == []
+    assert "taskset" not in run()[1]
+
+
 def test_a_kernel_that_does_not_say_its_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmsupervisor.processor.native.host.platform.release", lambda: "custom")
     assert host.kernel_release() == (0, 0)

@@ -12,7 +12,7 @@ import click
 
 from mmsupervisor.cli.console import output, show
 from mmsupervisor.cli.exit_codes import ExitCode
-from mmsupervisor.processor.native.host import lowest_address
+from mmsupervisor.processor.native.host import lowest_address, remarks
 from mmsupervisor.processor.select import Availability, probe
 
 SCHEMA = "mmsupervisor.doctor/1"
@@ -107,6 +107,7 @@ def _print_json(processors: list[Availability], libraries: list[Library], chosen
         "processors": [asdict(one) for one in processors],
         "auto": chosen,
         "native_lowest_address": f"{lowest_address():#x}",
+        "native_remarks": remarks(),
         "libraries": [asdict(one) for one in libraries],
     }
     click.echo(json.dumps(document, indent=2))
@@ -119,8 +120,9 @@ def _print_text(processors: list[Availability], libraries: list[Library], chosen
     for one in processors:
         words = one.reason or _MEANING[one.name] + (" (taken by auto)" if one.name == chosen else "")
         rows.add_row(one.name, _yes(one.is_available), words)
-        if one.advice:
-            rows.add_row("", "", one.advice)
+        for line in (one.advice, *(remarks() if one.name == "native" and one.is_available else ())):
+            if line:
+                rows.add_row("", "", line)
     console = output()
     show(console, rows)
     console.print()

@@ -15,6 +15,9 @@ _PAGE = 0x1000
 FIRST_KERNEL = (5, 9)
 """First Linux that hands descriptors through a filter's listener and closes ranges of them."""
 
+ONE_PROCESSOR = (6, 6)
+"""First Linux that wakes the other side of a crossing on the processor at hand."""
+
 _ACTIONS = Path("/proc/sys/kernel/seccomp/actions_avail")
 _EXECUTABLE_MEMORY_FILES = Path("/proc/sys/vm/memfd_noexec")
 _LOWEST = Path("/proc/sys/vm/mmap_min_addr")
@@ -80,3 +83,16 @@ def refusal() -> str:
 def advice(reason: str) -> str:
     """Return what can be done about a reason that :func:`refusal` or a start gave; empty if nothing is known."""
     return next((text for part, text in _ADVICE if part in reason), "")
+
+
+def remarks() -> list[str]:
+    """Return what the native processor does less well on this host than on others, with what can be done about it."""
+    found = []
+    lowest = lowest_address()
+    if lowest > _PAGE:
+        found.append(
+            f"memory below {lowest:#x} is slow, and code there is not executed: sysctl vm.mmap_min_addr={_PAGE}"
+        )
+    if kernel_release() < ONE_PROCESSOR:
+        found.append(f"crossings are slow on Linux {platform.release()}: run it on one processor (taskset -c 0)")
+    return found
