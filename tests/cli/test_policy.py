@@ -97,6 +97,9 @@ def test_what_xml_has_no_room_for_is_said(tmp_path: Path) -> None:
         "shipped intel.toml: title, vendor, reasons, reviewers, dates and references stay there: XML has none"
     ]
     assert run("build", "intel", "-o", tmp_path / "again.xml").stderr == f"mmsup: {said[0]}\n"
+    titled = tmp_path / "titled.toml"
+    titled.write_text('policy-form = 1\ntitle = "only that"\n', "utf-8")
+    assert document("build", titled, "-o", tmp_path / "titled.xml")["remarks"]
     for source, form in (("intel", "toml"), ("intel", "blob"), ("default", "xml")):
         assert document("build", source, "-o", tmp_path / f"{source}.{form}", "--form", form)["remarks"] == []
 

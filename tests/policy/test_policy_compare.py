@@ -79,6 +79,17 @@ def test_each_difference_names_its_own_entries() -> None:
         assert [decision and decision.index for decision in decisions] == [0, 1, 2]
 
 
+def test_a_rule_up_to_the_last_port_ends_there() -> None:
+    a = assemble([PolicyRoot(RootType.IO, ALLOW, (IoEntry(0xFFFF, 1, 3),))])
+    b = assemble([PolicyRoot(RootType.IO, DENY)])
+    found = changes(a, b, RootType.IO)
+    assert [str(one) for one in found if one.access == "read"] == [
+        "read 1 byte: ports 0x0..0xfffe",
+        "read 2 bytes: ports 0x0..0xfffd",
+        "read 4 bytes: ports 0x0..0xfffb",
+    ]
+
+
 def _allowed(decide: object, policy: Policy, *access: int) -> bool | None:
     try:
         return decide(policy, *access).allowed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mmsupervisor.pi.guid_names import known_guid
 from mmsupervisor.pi.volume import FileType, SectionType
 from mmsupervisor.pi.volume.build import FileSpec, VolumeSpec, build_volume
 from mmsupervisor.pi.volume.build_section import build_lzma_section, build_section, build_volume_image_section
+from mmsupervisor.pi.volume.layout import VALID_STATE_BITS, FileState
 from mmsupervisor.policy.blob import write_blob
 from mmsupervisor.policy.defaults import default_policy
 from mmsupervisor.policy.load import NoPolicyError, PolicyForm, guess_form, load_policy, parse_policy
@@ -45,6 +47,7 @@ def nested(*files: FileSpec) -> bytes:
         (EXAMPLE, PolicyForm.BLOB),
         (EMPTY + b"tail", PolicyForm.BLOB),
         (UNIT_V1_0, PolicyForm.BLOB),
+        (b"\1" + EXAMPLE[1:], PolicyForm.BLOB),  # version 1.1, which the supervisor takes as it takes 1.0
         (UNIT_V2, PolicyForm.LEGACY_BLOB),
         (b"\xef\xbb\xbf \n<P/>", PolicyForm.XML),
         ("<P/>".encode("utf-16"), PolicyForm.XML),
@@ -94,6 +97,11 @@ def test_images_with_several_policies(tmp_path: Path) -> None:
     assert load_policy(f"{path}#0").policy.file == f"{path}#0"
     with pytest.raises(NoPolicyError, match="no policy #2; the last one is #1"):
         load_policy(f"{path}#2")
+
+
+def test_a_deleted_file_holds_no_policy() -> None:
+    deleted = replace(policy_file(EMPTY), state_bits=VALID_STATE_BITS | FileState.DELETED)
+    assert write_blob(parse_policy(image(deleted, policy_file(EXAMPLE)), "x").policy) == EXAMPLE
 
 
 def test_inputs_without_a_policy(tmp_path: Path) -> None:

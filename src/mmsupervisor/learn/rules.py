@@ -207,10 +207,10 @@ def _save_state(observations: Sequence[Observation], level: int) -> list[Learned
         for rax, trap in product((None, _WHEN_WRITTEN, _READ), (None, *conditional, _READ))
     ]
 
-    def cost(entries: list[SaveStateEntry]) -> tuple[int, int]:
-        return len(would_be_denied(reads, policy_of(entries))), len(entries)
+    def lost_by(entries: list[SaveStateEntry]) -> int:
+        return len(would_be_denied(reads, policy_of(entries)))
 
-    best = min(choices, key=cost)  # of several the first, and narrow ones come first
+    best = min(choices, key=lost_by)  # of several the first, and narrow ones come first
     lost = {denial.observation for denial in would_be_denied(reads, policy_of(best))}
     rules = []
     for entry in best:

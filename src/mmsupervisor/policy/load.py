@@ -193,7 +193,7 @@ def image_policies(data: bytes, file: str, allowance: Allowance | None = None) -
     number = 0
     for place in files(image, FileType.FREEFORM):
         section = place.node.first_section(SectionType.RAW, open_encapsulations=False)
-        if place.node.is_live and place.node.guid == _POLICY_FILE and section is not None:
+        if place.node.guid == _POLICY_FILE and section is not None:
             yield read_blob_as_runtime(bytes(section.data), f"{file}#{number}", allowance)
             number += 1
 
