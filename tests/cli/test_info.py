@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from mmsupervisor import prebuilt
 from mmsupervisor.cli import info
 from mmsupervisor.cli.exit_codes import ExitCode
+from mmsupervisor.cli.info_view import MOST_NAME
 from mmsupervisor.cli.main import main
 from mmsupervisor.inventory.survey import survey
 from mmsupervisor.pi.guid import Guid
@@ -24,7 +25,7 @@ from mmsupervisor.pi.volume.encapsulation import BROTLI_GUID
 from tests.cli.running import environment, mmsup
 from tests.inventory import mm_images as mm
 from tests.pi.oracles.mm_modules import mm_modules
-from tests.pi.pe_builder import TEXT, BuiltSection, PeBuilder
+from tests.pi.pe_builder import RWDATA, TEXT, BuiltSection, PeBuilder
 from tests.support.ovmf import Ovmf
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -301,6 +302,26 @@ def test_a_long_name_leaves_room_for_the_rest(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines()[1:])) <= 100
     assert "X64" in text
     assert "20,480" in text
+
+
+@pytest.mark.parametrize("options", [[], ["--all", "--guids"]])
+def test_names_of_hostile_length_are_cut(tmp_path: Path, options: list[str]) -> None:
+    """Compressed, names of any length take no room: shown whole, they would take hours."""
+    long = "N" * 100_000
+    data = (BuiltSection(f".d{number}", b"", RWDATA, virtual_size=1) for number in range(500))
+    sections = [BuiltSection(".text", b"\xc3" * 16, TEXT), *data]
+    image = PeBuilder(sections, entry=0x6000).build()
+    inner = [
+        build_section(SectionType.MM_DEPEX, mm.TRUE),
+        build_section(SectionType.PE32, image),
+        build_ui_section(long),
+    ]
+    path = tmp_path / "image.bin"
+    path.write_bytes(mm.volume(*[FileSpec(mm.HOLDER, FileType.MM_STANDALONE, join_sections(inner))] * 3))
+    shown = run(*options, path).output
+    assert shown.count("N") < 3 * 8 * MOST_NAME
+    assert len(shown) < 30_000
+    assert [module["name"] for module in json.loads(run("--json", path).output)["images"][0]["modules"]] == [long] * 3
 
 
 @pytest.mark.parametrize("width", [80, 100])

@@ -38,7 +38,10 @@ MOST_ROWS = 1000
 """Rows of any other table: far more than real firmware has, and few enough for hostile input not to take minutes."""
 
 MOST_TEXT = 4000
-"""Characters of a dependency expression that are shown; the JSON document has all of them."""
+"""Characters of a sentence or of a dependency expression that are shown; the JSON document has all of them."""
+
+MOST_NAME = 200
+"""Characters of a name, or of a list of names, that are shown; the JSON document has all of them."""
 
 _INDENT = 2
 _LONGEST_NAME = 36
@@ -157,13 +160,22 @@ def _cut(
 
 def _head(report: ImageReport) -> Iterator[RenderableType]:
     yield Text(plain(report.name), style="bold", no_wrap=True, overflow="ignore")
-    kind = f"{report.kind} ({plain(report.detail)})" if report.detail else report.kind
+    kind = f"{report.kind} ({_shown(report.detail)})" if report.detail else report.kind
     if report.capsule:
-        kind = f"capsule {plain(report.capsule.label)}"
+        kind = f"capsule {_shown(report.capsule.label)}"
     yield _indented(Text(f"{kind}, {report.size:,} bytes"))
     yield _indented(Text(f"SHA-256 {report.sha256}", style="dim"))
     for line in report.summary:
         yield _indented(Text(line, style="bold" if line is report.summary[0] else ""))
+
+
+def _shown(text: str, most: int = MOST_NAME) -> str:
+    """Text from an input: safe for a terminal, and not longer than a table can bear."""
+    return plain(text) if len(text) <= most else f"{plain(text[:most])}..."
+
+
+def _sentence(text: str, style: str = "") -> Text:
+    return Text(_shown(text, MOST_TEXT), style=style)
 
 
 def _indented(block: RenderableType) -> RenderableType:
@@ -180,8 +192,8 @@ def _regions(report: ImageReport) -> RenderableType:
 def _capsule(report: ImageReport) -> RenderableType:
     rows = table("Offset", "Size", "What", "For", right=["Offset", "Size"], fold=["What", "For"])
     for item in report.capsule_items:
-        target = plain(item.image_type.label) if item.image_type else ""
-        rows.add_row(f"{item.offset:#x}", f"{item.size:,}", Text(plain(item.kind)), target)
+        target = _shown(item.image_type.label) if item.image_type else ""
+        rows.add_row(f"{item.offset:#x}", f"{item.size:,}", Text(_shown(item.kind)), target)
     return rows
 
 
@@ -189,15 +201,15 @@ def _executable(image: ExecutableReport) -> RenderableType:
     rows = table("What", "Is", header=False, fold=["Is"])
     rows.add_row("format", f"{image.format} {image.machine}, {image.subsystem}".rstrip(" ,"))
     if image.trouble:
-        rows.add_row("damaged", Text(plain(image.trouble), style="red"))
+        rows.add_row("damaged", _sentence(image.trouble, "red"))
     if image.machine:
         rows.add_row("in memory", f"{image.image_size:,} bytes, aligned to {image.section_alignment:#x}")
         rows.add_row("entry point", f"{image.entry_point:#x}")
         rows.add_row("relocations", _count(image.relocations))
         names = [f"{section.name} {section.access} {section.virtual_size:,}" for section in image.sections]
-        rows.add_row("sections", Text(plain(", ".join(names))))
+        rows.add_row("sections", _sentence(", ".join(names)))
     if image.linker_name:
-        rows.add_row("linked as", Text(plain(image.linker_name)))
+        rows.add_row("linked as", Text(_shown(image.linker_name)))
     return rows
 
 
@@ -272,15 +284,15 @@ def _modules(modules: Sequence[ModuleReport], view: View) -> RenderableType:
 def _module_cells(module: ModuleReport) -> _Cells:
     image = module.executable
     return {
-        "Name": Text(plain(module.name), style="red" if module.is_found is False else ""),
+        "Name": Text(_shown(module.name), style="red" if module.is_found is False else ""),
         "Kind": _KINDS[module.role],
-        "Machine": Text(plain(image.machine or image.format)) if image else "-",
+        "Machine": Text(_shown(image.machine or image.format)) if image else "-",
         "PE bytes": f"{image.size:,}" if image else "-",
         "Align": f"{image.section_alignment:#x}" if image else "-",
         "Relocs": _count(image.relocations) if image else "-",
         "Entry": f"{image.entry_point:#x}" if image else "-",
         "Vol": str(module.volume),
-        "Sections": Text(plain(" ".join(section.name for section in image.sections))) if image else "no image",
+        "Sections": Text(_shown(" ".join(section.name for section in image.sections))) if image else "no image",
     }
 
 
@@ -290,21 +302,21 @@ def _dependencies(modules: Sequence[ModuleReport], view: View) -> RenderableType
     for module in modules:
         dependency = module.dependency
         if dependency is None:
-            rows.add_row(Text(plain(module.name)), Text("none", style="dim"))
+            rows.add_row(Text(_shown(module.name)), Text("none", style="dim"))
             continue
         text = dependency.text
         if len(text) > MOST_TEXT:
             text = f"{text[:MOST_TEXT]} ... and {len(text) - MOST_TEXT:,} characters more; --json has them all"
         if dependency.trouble:
             text += f" [{dependency.trouble}]"
-        rows.add_row(Text(plain(module.name)), Text(plain(text)))
+        rows.add_row(Text(_shown(module.name)), Text(plain(text)))
     return rows
 
 
 def _module_guids(modules: Sequence[ModuleReport]) -> RenderableType:
     rows = table("GUID", "Name", header=False, fold=["Name"])
     for module in modules:
-        rows.add_row(str(module.guid), Text(plain(module.name)))
+        rows.add_row(str(module.guid), Text(_shown(module.name)))
     return rows
 
 
@@ -315,20 +327,22 @@ def _guids(report: ImageReport) -> RenderableType:
     wanted = (guid for module in report.modules if module.dependency for guid in module.dependency.guids)
     for guid in (*named, *dict.fromkeys(wanted)):
         name = named.get(guid)
-        rows.add_row(str(guid), Text(plain(", ".join(dict.fromkeys(filter(None, (name, guid.name)))))))
+        rows.add_row(str(guid), Text(_shown(", ".join(dict.fromkeys(filter(None, (name, guid.name)))))))
     return rows
 
 
 def _names(modules: Sequence[ModuleReport]) -> list[str]:
-    return [plain(module.name) for module in modules]
+    return [_shown(module.name) for module in modules]
 
 
 def _policies(policies: Sequence[PolicyReport]) -> RenderableType:
     rows = table("Vol", "Size", "Version", "Check", "Roots", right=["Vol", "Size"], fold=["Roots", "Check"])
     for policy in policies:
         roots = ", ".join(f"{root.type} {root.access} {root.entries}" for root in policy.roots)
-        check = Text(plain(policy.trouble), style="red") if policy.trouble else Text("passes", style="green")
-        rows.add_row(str(policy.volume), f"{policy.size:,}", policy.version, check, roots)
+        check = (
+            Text(_shown(policy.trouble, MOST_TEXT), style="red") if policy.trouble else Text("passes", style="green")
+        )
+        rows.add_row(str(policy.volume), f"{policy.size:,}", policy.version, check, _sentence(roots))
     return rows
 
 
@@ -336,27 +350,31 @@ def _remarks(remarks: Sequence[Remark]) -> RenderableType:
     rows = table("Severity", "Check", "Text", header=False, fold=["Text"])
     for remark in remarks:
         severity = Text(remark.severity.value, style=_STYLES[remark.severity])
-        text = f"{remark.module}: {remark.text}" if remark.module else remark.text
-        rows.add_row(severity, remark.check, Text(plain(text)))
+        about = f"{_shown(remark.module)}: " if remark.module else ""
+        rows.add_row(severity, remark.check, Text(about + _shown(remark.text, MOST_TEXT)))
     return rows
 
 
 def _unopened(unopened: Sequence[UnopenedReport]) -> RenderableType:
     rows = table("Where", "File", "Why", header=False, fold=["Where", "File", "Why"])
     for one in unopened:
-        rows.add_row(Text(_place(one.part, one.offset)), Text(plain(one.file)), Text(plain(f"{one.why}: {one.text}")))
+        rows.add_row(
+            Text(_place(one.part, one.offset)),
+            Text(_shown(one.file)),
+            _sentence(f"{one.why}: {one.text}"),
+        )
     return rows
 
 
 def _place(part: str, offset: int) -> str:
-    return f"{plain(part)} {offset:#x}" if part else f"{offset:#x}"
+    return f"{_shown(part)} {offset:#x}" if part else f"{offset:#x}"
 
 
 def _problems(problems: Sequence[ProblemReport]) -> RenderableType:
     rows = table("Severity", "Kind", "Where", "Text", header=False, fold=["Where", "Text"])
     for problem in problems:
         severity = Text("damage", style="red") if problem.is_damage else Text("note", style="cyan")
-        rows.add_row(severity, problem.kind, Text(_place(problem.part, problem.offset)), Text(plain(problem.text)))
+        rows.add_row(severity, problem.kind, Text(_place(problem.part, problem.offset)), _sentence(problem.text))
     return rows
 
 
@@ -370,10 +388,10 @@ def _files(volume: VolumeReport, view: View) -> RenderableType:
             f"{file.size:,}",
             file.type,
             Text(_file_name(file) + state),
-            Text(" ".join(file.sections)),
+            Text(_shown(" ".join(file.sections))),
         )
     return rows
 
 
 def _file_name(file: FileReport) -> str:
-    return "" if file.type == "PAD" else plain(file.name or file.guid.label)
+    return "" if file.type == "PAD" else _shown(file.name or file.guid.label)
