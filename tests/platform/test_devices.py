@@ -173,6 +173,12 @@ def test_the_booted_image_is_the_flash_code_where_only_variables_are_named(tmp_p
         assert session.devices.variables.bank.end == (1 << 32) - len(image)
 
 
+def test_a_store_without_contents_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vars.fd").write_bytes(b"")
+    with pytest.raises(MmSupervisorError, match=r"vars\.fd: is empty; .* has to be a file"):
+        boot(description=with_devices(flash_variables=tmp_path / "vars.fd"))
+
+
 def test_a_flash_whose_file_is_odd_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vars.fd").write_bytes(bytes(0x1001))
     with pytest.raises(MmSupervisorError, match="4097 bytes is not whole sectors"):

@@ -162,6 +162,8 @@ class DeviceSet:
             self._file = FlashStore(facts.flash_variables, facts.flash_variables_size)
             name, variables = str(facts.flash_variables), self._file.content
             _check_size(variables, facts.flash_variables)
+            if not variables:  # a pipe, for example, whose bytes went to whoever looked what it is
+                raise DeviceError(f"{name}: is empty; a variable store is read more than once, and has to be a file")
         elif facts.flash_content is not None:
             name, variables = facts.flash_content.name, facts.flash_content.data
         if facts.flash_code is not None:
