@@ -70,19 +70,21 @@ def write_payloads(report: ImageReport, folder: Path, *, overwrite: bool = False
 def file_names(payloads: Iterable[Payload]) -> Iterator[tuple[str, Payload]]:
     """File names for payloads: different from each other, upper and lower case not told apart."""
     stems: dict[int, str] = {}
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     for payload in payloads:
         if payload.file not in stems:
             stems[payload.file] = _free_stem(safe_name(payload.owner), taken)
-            taken.add(stems[payload.file].casefold())
         yield f"{stems[payload.file]}.{payload.suffix}", payload
 
 
-def _free_stem(stem: str, taken: set[str]) -> str:
-    number, candidate = 1, stem
+def _free_stem(stem: str, taken: dict[str, int]) -> str:
+    """The stem, or the first free one with a number; ``taken`` knows the last number of each."""
+    number, candidate = taken.get(stem.casefold(), 1), stem
     while candidate.casefold() in taken:
         number += 1
         candidate = f"{stem}-{number}"
+    taken[stem.casefold()] = number
+    taken.setdefault(candidate.casefold(), 1)
     return candidate
 
 
