@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -62,7 +63,7 @@ class Session:
 
     Attributes:
         firmware: What was booted.
-        description: On what.
+        description: On what, and how far it was to go.
         stop: The finding that ended the system, or None while it lives.
         launch_failure: Why the launcher gave up, or None.
     """
@@ -349,7 +350,7 @@ class Session:
 def boot(
     image: str | Path | bytes | None = None,
     *,
-    until: Phase = Phase.READY_TO_BOOT,
+    until: Phase | None = None,
     description: PlatformDescription | None = None,
     processor: str = "auto",
     name: str = "",
@@ -368,7 +369,7 @@ def boot(
 
     Args:
         image: Path or bytes of the image; None boots the sample platform.
-        until: The phase to go to.
+        until: The phase to go to; None is the description's.
         description: The platform; None is the Q35-like default.
         processor: Which ring-3 processor.
         name: What to call an image that is given as bytes.
@@ -393,6 +394,8 @@ def boot(
     names = [item.value if isinstance(item, Relaxation) else item for item in relax]
     relaxed = frozenset(Relaxation) if observe else relaxations_by_name(names)
     description = description or PlatformDescription()
+    if until is not None:
+        description = replace(description, until=until)
     if image is None:
         data, title = sample_volume(description.profile), SAMPLE_NAME
     elif isinstance(image, bytes):
@@ -417,7 +420,7 @@ def boot(
     try:
         if prepare is not None:
             prepare(session)
-        session.advance(until)
+        session.advance(description.until)
     except BaseException:  # the caller gets no session that he could close
         session.close()
         raise
@@ -431,7 +434,7 @@ def boot_driver(
     *,
     depex: bytes | None = None,
     policy: bytes | Policy | None = None,
-    until: Phase = Phase.READY_TO_BOOT,
+    until: Phase | None = None,
     description: PlatformDescription | None = None,
     processor: str = "auto",
     symbols: Symbols | None = None,
@@ -447,7 +450,7 @@ def boot_driver(
         guid: Its file GUID.
         depex: Its dependency section; None asks for the broker and nothing else, of a traditional one for nothing.
         policy: The policy, or its blob, as for :func:`boot`; None is the built-in default.
-        until: The phase to go to.
+        until: The phase to go to; None is the description's.
         description: The platform; None is the Q35-like default.
         processor: Which ring-3 processor.
         symbols: Names in the driver; None looks whether it is a shipped one.

@@ -55,7 +55,7 @@ def observe(
     name: str = SAMPLE_NAME,
     *,
     description: PlatformDescription | None = None,
-    until: Phase = Phase.READY_TO_BOOT,
+    until: Phase | None = None,
     processor: str = "auto",
     messages: Sequence[tuple[Guid, bytes]] = (),
     script: Script | None = None,
@@ -66,7 +66,7 @@ def observe(
         image: The image; None is the sample platform.
         name: What to call it.
         description: The platform; None is the Q35-like default.
-        until: The phase to go to.
+        until: The phase to go to; None is the description's.
         processor: Which ring-3 processor.
         messages: Messages to send then.
         script: What to do then.
