@@ -184,8 +184,12 @@ def test_level_of_a_booted_platform() -> None:
     (report,) = found["reports"]
     assert (report["vendor"], report["has_memory"], report["level"]) == ("amd", True, 10)
     assert [one["area"] for one in report["real"]["findings"] if one["limit"] is not None] == ["MEMORY", "IO"]
-    replaced = document("level", "intel", "--boot", "sample")["reports"][0]["reference"]
-    assert replaced["parts"]["MSR"] == 10
+    assert found["reports"][0]["real"]["findings"][1]["place"] == "sample, as fetched at 0x180"
+    assert (found["name"], found["form"], found["title"]) == ("sample", "firmware image", "")
+    replaced = document("level", "intel", "--boot", "sample")
+    assert replaced["reports"][0]["reference"]["parts"]["MSR"] == 10
+    assert (replaced["name"], replaced["form"]) == ("intel", "built-in")
+    assert replaced["title"] == shipped.policy("intel").title
 
 
 def test_a_boot_that_fails_says_why_there_is_no_level(tmp_path: Path) -> None:

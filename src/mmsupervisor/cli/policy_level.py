@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,4 +114,7 @@ def _fetched(
             raise NotFetchableError(f"{image}: the boot came to no policy that can be fetched: {end}")
         fetched = fetched_policy(session.core, image)
         facts = memory_facts(description, session.memory_map)
-    return LoadedPolicy(image, PolicyForm.IMAGE, PolicySource(fetched)), facts
+    if replaced is None:
+        return LoadedPolicy(image, PolicyForm.IMAGE, PolicySource(fetched)), facts
+    source = PolicySource(fetched, replaced.source.title, replaced.source.vendor)
+    return replace(replaced, source=source), facts

@@ -82,4 +82,4 @@ def fetched_policy(core: Core | None, name: str) -> Policy:
     blob = fetch_policy(
         supervisor.policy_blob, supervisor.snapshot, _FETCH_ROOM, page_leaves(supervisor), supervisor.mmram.contains
     )
-    return read_blob_as_runtime(blob, name)
+    return read_blob_as_runtime(blob, f"{name}, as fetched")  # its offsets are no offsets in the image
