@@ -110,6 +110,7 @@ def test_a_reader_that_goes_away_is_no_noise(ovmf: Ovmf) -> None:
 @pytest.mark.parametrize(
     ("closed", "words", "code", "shown"),
     [
+        ((1,), ["--help"], 4, "mmsup: standard output: is closed\n"),
         ((1,), ["info", "{text}"], 4, "mmsup: standard output: is closed\n"),
         ((1,), ["info", "--json", "{text}"], 4, "mmsup: standard output: is closed\n"),
         ((2,), ["info", "{text}"], 3, ""),

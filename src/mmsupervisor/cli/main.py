@@ -7,8 +7,10 @@ file is imported only when its command is asked for, so that ``mmsup --help`` st
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -80,18 +82,34 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.line) for name, entry in COMMANDS.items()])
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the command line: help and version, which this prints, may find no room either."""
+        with _leaving():
+            require_streams()
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> None:
         """Run the command that was asked for, and leave with its exit code."""
-        leave: click.exceptions.Exit | click.ClickException | None = None
-        with guard() as outcome:
-            try:
-                super().invoke(ctx)
-            except (click.exceptions.Exit, click.ClickException) as error:
-                leave = error
-            sys.stdout.flush()
-        if leave is not None and not outcome.code:
-            raise leave
-        ctx.exit(outcome.code)
+        with _leaving():
+            super().invoke(ctx)
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """Turn what the block raises into one line and an exit code; click's own ways to leave stay as they are."""
+    leave: click.exceptions.Exit | click.ClickException | None = None
+    with guard() as outcome:
+        try:
+            yield
+        except (click.exceptions.Exit, click.ClickException) as error:
+            leave = error
+        sys.stdout.flush()
+    if outcome.code:
+        raise click.exceptions.Exit(outcome.code)
+    if leave is not None:
+        raise leave
 
 
 @click.group(
@@ -102,5 +120,4 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, "-V", "--version", prog_name="mmsup")
 def main() -> None:
     """Run, police and explain management-mode firmware on an ordinary computer."""
-    require_streams()
     tolerate_any_text()
