@@ -112,11 +112,11 @@ def main(target: Target, seeds: list[bytes]) -> int:
     parser.add_argument("--seconds", type=float, default=30, help="how long (default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same inputs (default: 0)")
     parser.add_argument("--atheris", action="store_true", help="let atheris find inputs; its options follow")
-    parser.add_argument("--input", metavar="HEX", help="try this one input, as a finding prints it")
+    parser.add_argument("--input", metavar="HEX", type=_hexadecimal, help="try this one input, as a finding prints it")
     options = parser.parse_args()
     try:
         if options.input is not None:
-            try_one(target, bytes.fromhex(options.input))
+            try_one(target, options.input)
             count = 1
         else:
             count = run(target, seeds, options.seconds, options.seed)
@@ -125,6 +125,13 @@ def main(target: Target, seeds: list[bytes]) -> int:
         return 1
     print(f"{count} inputs, no surprise")
     return 0
+
+
+def _hexadecimal(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("not an even number of hexadecimal digits") from error
 
 
 def _run_atheris(target: Target, seeds: list[bytes]) -> int:

@@ -86,6 +86,11 @@ def test_a_target_runs_as_a_command() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "no surprise" in done.stdout
+    done = subprocess.run(
+        [sys.executable, script, "--input", "0g"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert "argument --input: not an even number of hexadecimal digits" in done.stderr
 
 
 def parsers() -> Iterator[str]:

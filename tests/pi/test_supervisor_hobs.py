@@ -100,6 +100,8 @@ def test_entries_shorter_than_the_structure_are_refused():
     data = struct.pack("<HHB3xQ", 1, 0x30, 1, 0) + bytes(0x38)
     with pytest.raises(FormatError, match="EntrySize"):
         MpInformation2.parse(Reader(data, "x"))
+    none = MpInformation2.parse(Reader(struct.pack("<HHB3xQ", 0, 0, 1, 0), "x"))
+    assert (none.entries, none.entry_size) == ((), 0)
 
 
 def test_two_guids_carry_mmram_and_a_wrong_one_is_refused():
