@@ -71,6 +71,20 @@ def test_volumes_of_firmware_without_the_core(ovmf: Ovmf) -> None:
     ] * 4
 
 
+def test_an_image_that_is_cut_is_booted_and_told(tmp_path: Path) -> None:
+    whole = mm_volume([shipped("Echo"), shipped("CpuIo")])
+    path = tmp_path / "cut.fv"
+    path.write_bytes(whole[:-0x4000])
+    done = run("boot", path, "--json")
+    assert done.code == ExitCode.MALFORMED
+    assert done.document["outcome"] == "damaged image"
+    (told,) = [finding for finding in done.document["findings"] if finding["number"] == "MM-2013"]
+    assert told["subject"] == str(path)
+    assert f"volume needs {len(whole):#x} bytes" in told["detail"]
+    assert "Echo" in {driver["name"] for driver in done.document["drivers"]}
+    assert run("boot", path).out.splitlines()[-1].startswith("The image is damaged")
+
+
 def test_an_image_with_messages(image: str) -> None:
     words = ("--send", ECHO, ECHO_ME.hex(), "--send", OFFENDER, offence("Report"))
     document = run("boot", image, *words, "--json").document

@@ -194,6 +194,7 @@ BOOTS: dict[str, Callable[[], Session]] = {
     "MM-2009": lambda: boot(volume(driver_file(0)), name="image without a core"),
     "MM-2011": lambda: boot(core_volume(driver_file(0, kind=FileType.MM))),
     "MM-2012": vain_wait,
+    "MM-2013": lambda: boot(mm_volume([shipped("Echo"), shipped("CpuIo")])[:-0x4000], name="cut.fv"),
 }
 
 

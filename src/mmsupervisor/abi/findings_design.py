@@ -171,6 +171,18 @@ not come, and the driver's notification is never called. A driver that waits for
         facts=("boot-flow.md §11", "developer-considerations.md §7"),
     ),
     FindingKind(
+        "MM-2013",
+        "damaged image",
+        "The firmware image breaks its format: it is cut, a checksum is wrong, sizes contradict each other.",
+        "Build or fetch the image anew; `mmsup info` lists every place.",
+        text="""\
+What could be read of the image was booted. What lies at the damaged places, or behind them in the same volume, may be
+missing from the boot without any other trace: a driver that no scan finds is not told as missing.""",
+        wrong="head -c 300000 bios.fd > part.fd && mmsup boot part.fd",
+        right="mmsup info bios.fd && mmsup boot bios.fd",
+        facts=("boot-flow.md §5",),
+    ),
+    FindingKind(
         "MM-3001",
         "reference bug",
         "The run met a decision that is a bug of the reference, and reproduced it.",

@@ -39,6 +39,7 @@ _ENDS = {
     Outcome.NOT_HANDLED: "A message was not handled.",
     Outcome.DRIVER_ERROR: "An entry point returned an error.",
     Outcome.NOT_DISPATCHED: "A driver was refused or never dispatched.",
+    Outcome.DAMAGED: "The image is damaged: what is missing from it may be missing here.",
     Outcome.BAD_POLICY: "The isolation policy does not pass the supervisor's check.",
     Outcome.LAUNCH_FAILED: "The launch failed: there is no management mode.",
 }

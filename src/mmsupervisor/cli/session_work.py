@@ -24,6 +24,7 @@ EXIT_CODES = {
     Outcome.BUDGET_SPENT: ExitCode.BUDGET_SPENT,
     Outcome.LAUNCH_FAILED: ExitCode.LAUNCH_FAILED,
     Outcome.BAD_POLICY: ExitCode.MALFORMED,
+    Outcome.DAMAGED: ExitCode.MALFORMED,
     Outcome.NOT_DISPATCHED: ExitCode.NOT_DISPATCHED,
     Outcome.DRIVER_ERROR: ExitCode.DRIVER_ERROR,
     Outcome.NOT_HANDLED: ExitCode.NOT_HANDLED,

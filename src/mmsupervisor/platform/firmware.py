@@ -17,7 +17,18 @@ from mmsupervisor.pi.guid import Guid
 from mmsupervisor.pi.pcd_database import Pcd
 from mmsupervisor.pi.pe import parse_pe
 from mmsupervisor.pi.reader import Reader
-from mmsupervisor.pi.volume import FFS2_GUID, FFS3_GUID, File, FileType, SectionType, Volume, files, volumes
+from mmsupervisor.pi.volume import (
+    FFS2_GUID,
+    FFS3_GUID,
+    File,
+    FileType,
+    Problem,
+    SectionType,
+    Volume,
+    files,
+    problems,
+    volumes,
+)
 from mmsupervisor.pi.volume.build import build_volume
 from mmsupervisor.pi.volume.build_section import BuildError
 from mmsupervisor.pi.volume.rebuild import volume_spec
@@ -56,6 +67,7 @@ class Firmware:
         image: The image's bytes.
         traditional: Traditional MM drivers, which only a relaxation lets in.
         pcds: The values that the image's PCD databases begin with; read where traditional drivers are let in.
+        damage: Where the image's format is broken, in order; what lies there may be missing from the boot.
     """
 
     name: str
@@ -67,6 +79,7 @@ class Firmware:
     image: bytes = field(default=b"", repr=False)
     traditional: tuple[TraditionalFile, ...] = ()
     pcds: tuple[Pcd, ...] = ()
+    damage: tuple[Problem, ...] = ()
 
     @property
     def core_with_hob(self) -> CoreImage | None:
@@ -117,6 +130,7 @@ def read_firmware(
         data,
         traditional_files(image),
         image_pcds(image) if traditional else (),
+        tuple(problem for problem in problems(image) if problem.is_damage),
     )
     return _with_our_supervisor(found, policy, profile) if traditional and found.traditional and not core else found
 

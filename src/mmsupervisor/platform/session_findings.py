@@ -6,6 +6,7 @@ from mmsupervisor.abi.relaxations import Relaxation
 from mmsupervisor.core.findings import Finding, make_finding
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.ipl.steps import LaunchFailedError
+from mmsupervisor.platform.firmware import Firmware
 from mmsupervisor.platform.traditional import refusals
 from mmsupervisor.platform.vain_waits import never_dispatched, vain_waits
 from mmsupervisor.platform.wiring import Platform
@@ -30,6 +31,8 @@ def all_findings(
         found.append(stop)
     if launch_failure is not None:
         found.append(_launch_failed(platform, launch_failure))
+    if platform.firmware.damage:
+        found.append(_damaged(platform.firmware))
     if Relaxation.TRADITIONAL_ENTRY not in platform.relaxations.active:
         found += refusals(platform.firmware.traditional)
     # A system that died while drivers were started had no time for the others.
@@ -46,3 +49,10 @@ def _launch_failed(platform: Platform, failure: LaunchFailedError) -> Finding:
     if firmware.core is None:
         mend = _OBSERVE if firmware.traditional else _NOTHING
     return make_finding("MM-2009", detail, subject=firmware.name, rule=failure.rule, mend=mend, status=failure.status)
+
+
+def _damaged(firmware: Firmware) -> Finding:
+    first, *more = firmware.damage
+    place = f"{first.part.removeprefix(firmware.name).lstrip('!')} {first.offset:#x}".strip()
+    detail = f"at {place}: {first.rule}" + (f", and {len(more)} more" if more else "")
+    return make_finding("MM-2013", detail, subject=firmware.name, rule=first.kind.source)

@@ -47,6 +47,7 @@ _OUTCOMES = {
     "MM-2004": Outcome.DRIVER_ERROR,
     "MM-2006": Outcome.BAD_POLICY,
     "MM-2009": Outcome.LAUNCH_FAILED,
+    "MM-2013": Outcome.DAMAGED,
 }
 """What a finding makes of a session. Others are violations if they end it, and else change nothing."""
 

@@ -21,6 +21,7 @@ class Outcome(Enum):
     BUDGET_SPENT = "budget spent"
     LAUNCH_FAILED = "launch failed"
     BAD_POLICY = "bad policy"
+    DAMAGED = "damaged image"
     NOT_DISPATCHED = "not dispatched"
     DRIVER_ERROR = "driver error"
     NOT_HANDLED = "not handled"
