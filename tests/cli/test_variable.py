@@ -112,6 +112,24 @@ def test_diff_says_what_is_added_removed_and_changed(ovmf: Ovmf, store: Path, tm
     assert "removed  Ours" in variable(ovmf, "diff", store, "--vars", other).out
 
 
+def test_a_file_that_is_there_is_replaced_only_by_force(ovmf: Ovmf, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mode.bin"
+    file.write_bytes(b"mine")
+    words = ("get", "SetupMode", "--vars", store, "-o", file)
+    done = variable(ovmf, *words)
+    assert (done.code, file.read_bytes()) == (ExitCode.UNREADABLE, b"mine")
+    assert "(--force replaces it)" in done.err
+    assert variable(ovmf, *words, "--force").code == ExitCode.OK
+    assert len(file.read_bytes()) == 1
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "bios.fd"], ["get", "bios.fd", "db"]])
+def test_the_image_comes_first(words: list[str]) -> None:
+    done = run("variable", *words)
+    assert done.code == ExitCode.USAGE
+    assert f"IMAGE comes first: mmsup variable IMAGE {words[0]}\n" in done.err.replace("main", "mmsup")
+
+
 def test_redacted_nothing_of_a_value_is_in_output_or_trace(ovmf: Ovmf, store: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     words = ("set", "Ours", OWN, SECRET.hex(), "--vars", store, "--trace", trace)

@@ -89,7 +89,17 @@ def attributes_argument(text: str) -> int:
     return sum(bits[word] for word in set(words))
 
 
-@click.group("variable", epilog=_EXAMPLES, subcommand_metavar="ACTION [ARGS]...")
+class ImageFirst(click.Group):
+    """A group whose first argument is not the command: who writes the command first is told, and not misread."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; an action's name in the image's place is a mistake, a file of that name is ./NAME."""
+        if args and args[0] in self.commands:
+            raise click.UsageError(f"IMAGE comes first: {ctx.command_path} IMAGE {args[0]}", ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.group("variable", cls=ImageFirst, epilog=_EXAMPLES, subcommand_metavar="ACTION [ARGS]...")
 @click.argument("image", type=click.Path(path_type=Path))
 @click.pass_context
 def command(ctx: click.Context, /, image: Path) -> None:
@@ -117,14 +127,20 @@ def list_(ctx: click.Context, /, **values: Any) -> None:
 @command.command("get")
 @_NAME
 @_SOME_GUID
-@click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the value to a file.")
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the value to a file.")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @_options
 @click.pass_context
-def get(ctx: click.Context, /, name: str, guid: Guid | None, output: Path | None, **values: Any) -> None:
+def get(
+    ctx: click.Context, /, *, name: str, guid: Guid | None, output: Path | None, force: bool, **values: Any
+) -> None:
     """Show a variable: attributes, value in words, text and bytes. GUID may be left out if the name is enough."""
+    from mmsupervisor.cli.policy_input import require_writable
     from mmsupervisor.cli.variable_work import Action, work
 
     options = _options_of(values)
+    if output is not None:
+        require_writable(output, overwrite=force)
     action = Action("get", lambda variables: (variables.find(name, guid),), output=output)
     ctx.exit(work(ctx.obj, options, action))
 
