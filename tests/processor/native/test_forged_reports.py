@@ -120,6 +120,31 @@ def test_a_report_that_is_made_up_is_what_the_supervisor_sees(worker: Worker) ->
     assert f"address={0x1234_5000}" in answer["exits"][0]
 
 
+UNSOUND = {
+    "flags of the frame": (0, 0),
+    "stack for signals": (2, DATA),
+    "no stack for signals": (3, 2),
+    "32-bit code": (SEGMENTS, 0x23 | 0x2B << 48),
+    "another stack segment": (SEGMENTS, 0x33 | 0x53 << 48),
+    "extended state elsewhere": (FPSTATE, DATA),
+    "one signal blocked": (SIGNAL_MASK, 1 << SIGALRM - 1),
+    "all signals blocked": (SIGNAL_MASK, LAST),
+}
+
+
+@pytest.mark.parametrize("what", UNSOUND)
+def test_a_report_that_the_kernel_cannot_have_made(worker: Worker, what: str) -> None:
+    """Ring 3 must not go on by it: it could block the signals that take the processor from it."""
+    index, value = UNSOUND[what]
+    attack = report({SIGNAL_NUMBER: SIGSYS, CALL_NUMBER: AUDIT_ARCH_X86_64 << 32 | 39, RIP: TARGET})
+    assert harmless(worker.attack(**attack))["kinds"][0] == "SystemCall"
+    put = f"48b8{value.to_bytes(8, 'little').hex()} 498986{(8 * index).to_bytes(4, 'little').hex()}"  # into the frame
+    attack["code"] = copying() + put + WITH_THE_TRUE_FRAME
+    answer = harmless(worker.attack(**attack))
+    assert answer["kinds"] == ["Died"]
+    assert "forged a report" in answer["exits"][0]
+
+
 def test_reports_at_random(worker: Worker) -> None:
     random = Random(6)
     interesting = (*STRANGE_ADDRESSES, DATA, STACK_END, WRITABLE_CODE, FLASH, TARGET, CONTROL, 13, 14, SIGSYS, SIGSEGV)

@@ -434,6 +434,12 @@ def test_few_descriptors_are_enough_and_too_few_are_told(most: int, outcome: str
     assert outcome in (done.stdout + done.stderr).splitlines()[-1]
 
 
+def test_a_stub_that_crashes_leaves_no_image_of_its_memory(bench: Bench) -> None:
+    limits = Path(f"/proc/{stub_of(bench).pid}/limits").read_text()
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max core file size"))
+    assert line.split()[4:6] == ["0", "0"]
+
+
 def test_memory_of_the_stub_is_bounded_by_the_machines(bench: Bench) -> None:
     """Ring 3 writes all it may, and asks for more; all of it is the machine's own."""
     pid = stub_of(bench).pid
