@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_a_script_gets_the_session(tmp_path: Path):
         ("run = 3\n", "defines no function `run(session)`"),
         ("\nimport no_such_module\n", ":2: ModuleNotFoundError: No module named"),
         ("raise ValueError\n", ":1: ValueError"),
+        ("import sys\nsys.exit()\n", ":2: SystemExit"),
+        ("a = '\0'\n", "null bytes"),
     ],
 )
 def test_what_is_no_script_is_refused_before_the_boot(tmp_path: Path, text: str, says: str):
@@ -51,6 +54,35 @@ def test_a_script_that_fails_is_said_with_its_line(tmp_path: Path):
     with pytest.raises(ScriptError, match="ZeroDivisionError: division by zero") as caught:
         observe(None, script=read_script(path))
     assert str(caught.value).startswith(f"{path}:2: ")
+
+
+def test_a_script_that_exits_has_not_run_to_its_end(tmp_path: Path):
+    path = written(tmp_path, "def run(session):\n    raise SystemExit(0)\n")
+    with pytest.raises(ScriptError, match=r"script\.py:2: SystemExit: 0"):
+        observe(None, script=read_script(path))
+
+
+def test_a_script_may_come_from_a_pipe_and_make_classes(tmp_path: Path):
+    text = """\
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass
+class Message:
+    size: ClassVar[int] = 3
+
+def run(session):
+    assert Message.size == 3
+"""
+    reader, writer = os.pipe()
+    os.write(writer, text.encode())
+    os.close(writer)
+    try:
+        script = read_script(Path(f"/dev/fd/{reader}"))
+    finally:
+        os.close(reader)
+    script(None)
 
 
 def test_a_script_that_is_not_there(tmp_path: Path):
