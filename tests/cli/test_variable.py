@@ -130,6 +130,12 @@ def test_the_image_comes_first(words: list[str]) -> None:
     assert f"IMAGE comes first: mmsup variable IMAGE {words[0]}\n" in done.err.replace("main", "mmsup")
 
 
+def test_options_come_after_the_action() -> None:
+    done = run("variable", "bios.fd", "--vars", "vars.fd", "list")
+    assert done.code == ExitCode.USAGE
+    assert "No such option '--vars'. Options come after the action: " in done.err
+
+
 def test_redacted_nothing_of_a_value_is_in_output_or_trace(ovmf: Ovmf, store: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     words = ("set", "Ours", OWN, SECRET.hex(), "--vars", store, "--trace", trace)

@@ -96,7 +96,11 @@ class ImageFirst(click.Group):
         """Read the arguments; an action's name in the image's place is a mistake, a file of that name is ./NAME."""
         if args and args[0] in self.commands:
             raise click.UsageError(f"IMAGE comes first: {ctx.command_path} IMAGE {args[0]}", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            error.message += f" Options come after the action: {ctx.command_path} IMAGE ACTION [OPTIONS]"
+            raise
 
 
 @click.group("variable", cls=ImageFirst, epilog=_EXAMPLES, subcommand_metavar="ACTION [ARGS]...")
