@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from mmsupervisor.machine.memory import PAGE_SIZE
 from mmsupervisor.processor.cpuid import amd_cpuid, intel_cpuid
 from mmsupervisor.processor.interface import (
     CpuIdLeaf,
@@ -168,3 +169,21 @@ def test_an_interrupt_return_in_a_nested_task_is_refused(bench: Bench) -> None:
     ended = bench.enter("6a53 54 6a02 6a5b 6800001000 6802400000 9d 48cf")
     assert isinstance(ended, Fault)
     assert (ended.vector, ended.error_code, ended.rip) == (13, 0, CODE + 18)
+
+
+def test_cpuid_that_a_change_of_the_next_page_makes(make_bench: MakeBench) -> None:
+    """The instruction lies across two pages, only the second is told to have changed, and known code jumps there."""
+    leaf = CpuIdLeaf(0x1111_1111, 0x2222_2222, 0x3333_3333, 0x4444_4444)
+    bench = make_bench(ProcessorOptions({(0, 0): leaf}, budget=1000))
+    second = CODE + 2 * PAGE_SIZE
+    start = second - 5
+    bench.put("31c9 31c0 0f", start)  # xor ecx, ecx; xor eax, eax; syscall, and later cpuid
+    bench.put("05 0f05", second)
+    bench.put(f"0f05 e9{(start - CODE - 7).to_bytes(4, 'little').hex()}")  # syscall; jmp start
+    assert isinstance(bench.go(CODE), SystemCall)
+    assert isinstance(bench.processor.resume(), SystemCall)
+    bench.put("a2 0f05", second)
+    assert isinstance(bench.go(CODE), SystemCall)
+    call = bench.processor.resume()
+    assert isinstance(call, SystemCall)
+    assert (call.number, call.arguments[0]) == (leaf.eax, leaf.edx)
