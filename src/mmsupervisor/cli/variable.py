@@ -99,8 +99,8 @@ class ImageFirst(click.Group):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            error.message += f" Options come after the action: {ctx.command_path} IMAGE ACTION [OPTIONS]"
-            raise
+            order = f"Options come after the action: {ctx.command_path} IMAGE ACTION [OPTIONS]"
+            raise click.UsageError(f"{error.format_message()} {order}", ctx) from error
 
 
 @click.group("variable", cls=ImageFirst, epilog=_EXAMPLES, subcommand_metavar="ACTION [ARGS]...")
