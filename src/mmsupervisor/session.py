@@ -437,6 +437,7 @@ def boot_driver(
     until: Phase | None = None,
     description: PlatformDescription | None = None,
     processor: str = "auto",
+    prepare: Callable[[Session], None] | None = None,
     symbols: Symbols | None = None,
     relax: Iterable[Relaxation | str] = (),
     observe: bool = False,
@@ -453,6 +454,7 @@ def boot_driver(
         until: The phase to go to; None is the description's.
         description: The platform; None is the Q35-like default.
         processor: Which ring-3 processor.
+        prepare: Called before the launch, as for :func:`boot`.
         symbols: Names in the driver; None looks whether it is a shipped one.
         relax: Relaxations, or their names.
         observe: All relaxations.
@@ -471,6 +473,7 @@ def boot_driver(
         description=description,
         processor=processor,
         name=name,
+        prepare=prepare,
         symbols=known,
         policy=policy,
         relax=relax,

@@ -12,7 +12,7 @@ from mmsupervisor import prebuilt
 from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.platform.sample import DriverFile, mm_volume
 from tests.audit.stage import HANDLER, careless, payload
-from tests.cli.sessions import run
+from tests.cli.sessions import run, write_driver
 
 CALLED = 0x200_0000
 """Where nothing is open; a callout leads there."""
@@ -101,3 +101,15 @@ def test_redacted_it_says_no_values(volume: Path, case: str) -> None:
     for finding in document["audit"]["findings"]:
         assert (finding["detail"], finding["registers"]) == ("redacted", [])
     assert f"{CALLED:X}" not in json.dumps(document["audit"])
+
+
+def test_one_driver_is_audited_by_itself(tmp_path: Path) -> None:
+    """As developers do: the driver's file, its map, a message."""
+    driver, message = write_driver(tmp_path, "Careless"), tmp_path / "message.bin"
+    for benign, code in ((True, ExitCode.OK), (False, ExitCode.NOT_MET)):
+        message.write_bytes(payload("StackLeft", benign=benign))
+        done = run("run", driver, "--send", str(HANDLER), f"@{message}", "--audit-handlers", "--json")
+        assert done.code == code
+        assert done.document["audit"]["replies"] is True
+        assert bool(done.document["audit"]["findings"]) is not benign
+    assert run("run", driver, "--json").document["audit"] is None

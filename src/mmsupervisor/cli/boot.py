@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mmsupervisor.cli.session_input import (
+    AUDIT_OPTION,
     POLICY_OPTION,
     SEND_OPTION,
     MessageData,
@@ -53,11 +53,7 @@ refused or never dispatched; 13 no handler took a message; 14 a budget was spent
     metavar="FILE",
     help="Audit the pages in the end; write a page (.html) or data (.json). May be given twice.",
 )
-@click.option(
-    "--audit-handlers",
-    is_flag=True,
-    help="Watch entry points, and handlers of --send messages and their replies; print mistakes.",
-)
+@AUDIT_OPTION
 @session_options
 @click.pass_context
 def command(
@@ -78,9 +74,9 @@ def command(
     IMAGE is a flash image, a capsule or a firmware volume that holds the supervisor's core, a policy and drivers; its
     own broker is used when it brings one. Without IMAGE the sample platform is booted.
     """
-    from mmsupervisor.cli.session_audit import boot_audited, check_formats, write_page_audit
+    from mmsupervisor.cli.session_audit import MessageAudits, check_formats, write_page_audit
     from mmsupervisor.cli.session_boot import boot_image
-    from mmsupervisor.cli.session_work import finish, read_messages, send_all
+    from mmsupervisor.cli.session_work import finish, read_messages
     from mmsupervisor.report.document import BOOT_SCHEMA
 
     options = SessionOptions(**values)
@@ -90,15 +86,12 @@ def command(
         raise click.UsageError("--log prints the values that --redact keeps out")
     check_formats(page_audits)
     messages = read_messages(sends)
-    chosen = read_policy(policy)
-    if audit_handlers:
-        booted, exchanges, audited = boot_audited(image, options, chosen, symbols=symbols, messages=messages)
-    else:
-        booted, audited = boot_image(image, options, chosen, symbols=symbols), None
-        exchanges = send_all(booted.session, messages)
-    with closing(booted):
+    audits = MessageAudits(wanted=audit_handlers)
+    booted = boot_image(image, options, read_policy(policy), symbols=symbols, prepare=audits.prepare)
+    with booted.session as session:
+        exchanges, audited = audits.send_all(session, booted.again, messages)
         code = finish(
-            booted.session,
+            session,
             booted.image,
             options,
             schema=BOOT_SCHEMA,
@@ -108,6 +101,6 @@ def command(
             audited=audited,
         )
         if page_audits:  # written whatever became of the run, which decides the code
-            verdict = write_page_audit(booted.session, page_audits)
+            verdict = write_page_audit(session, page_audits)
             code = code or verdict
     ctx.exit(code)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mmsupervisor.cli.session_input import (
+    AUDIT_OPTION,
     POLICY_OPTION,
     SEND_OPTION,
     MessageData,
@@ -29,13 +31,15 @@ Examples:
   mmsup run MyDriver.efi --send 12345678-90AB-CDEF-1234-567890ABCDEF 0x0100000000000000
   mmsup run MyDriver.efi --send gMyHandlerGuid @message.bin --until ready-to-lock
   mmsup run MyDriver.efi --depex 'gEfiMmCpuIoProtocolGuid AND gMmRing3HandlerReadyProtocol'
+  mmsup run MyDriver.efi --send gMyHandlerGuid @message.bin --audit-handlers
   mmsup run Old.efi --traditional --observe            not converted yet: what does it do that it may not?
   mmsup run MyDriver.efi --trace run.jsonl --json | jq .findings
 
 \b
 Exit codes: 0 it ran; 10 it broke a rule that is fatal; 11 its entry point returned an error;
 12 it was refused or never dispatched; 13 no handler took a message; 14 its budget was spent;
-15 the launch failed; 3 a file is damaged or of the wrong kind; 4 it cannot be read.
+15 the launch failed; 3 a file is damaged or of the wrong kind; 4 it cannot be read;
+7 it ran, and an audit found something.
 """
 
 
@@ -58,6 +62,7 @@ Exit codes: 0 it ran; 10 it broke a rule that is fatal; 11 its entry point retur
     help="DRIVER.efi is a traditional SMM driver (DXE_SMM_DRIVER), yet to be converted; with --observe it runs.",
 )
 @click.option("--name", metavar="NAME", help="Name in reports; by default the file's.")
+@AUDIT_OPTION
 @session_options
 @click.pass_context
 def command(
@@ -72,6 +77,7 @@ def command(
     guid: Guid | None,
     name: str | None,
     traditional: bool,
+    audit_handlers: bool,
     **values: Any,
 ) -> None:
     """Run one driver under the supervisor.
@@ -81,7 +87,8 @@ def command(
 
     DATA of a message is hexadecimal digits (0x0100 or "01 00"), text:..., or @FILE. A GUID is text or a known name.
     """
-    from mmsupervisor.cli.session_work import finish, read_messages, send_all
+    from mmsupervisor.cli.session_audit import MessageAudits
+    from mmsupervisor.cli.session_work import finish, read_messages
     from mmsupervisor.debuginfo.read import read_symbols
     from mmsupervisor.dxe.phases import Phase
     from mmsupervisor.platform.single_driver import describe_driver
@@ -107,7 +114,8 @@ def command(
     except (DepexSyntaxError, GuidSyntaxError) as error:
         raise click.BadParameter(str(error), param_hint="--depex") from error
     messages = read_messages(sends)
-    with boot_driver(
+    start = partial(
+        boot_driver,
         known.image,
         known.name,
         known.guid,
@@ -120,13 +128,17 @@ def command(
         relax=options.relax,
         observe=options.observe,
         traditional=traditional,
-    ) as session:
+    )
+    audits = MessageAudits(wanted=audit_handlers)
+    with start(prepare=audits.prepare) as session:
+        exchanges, audited = audits.send_all(session, start, messages)
         code = finish(
             session,
             describe_input(str(driver), image),
             options,
             schema=RUN_SCHEMA,
-            exchanges=send_all(session, messages),
+            exchanges=exchanges,
             policy_source="built in" if policy is None else policy,
+            audited=audited,
         )
     ctx.exit(code)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -15,11 +16,8 @@ from mmsupervisor.audit.page_map import read_page_map
 from mmsupervisor.audit.page_report import page_report
 from mmsupervisor.audit.replies import ReplyAudit
 from mmsupervisor.cli.exit_codes import ExitCode
-from mmsupervisor.cli.session_boot import Booted, boot_image
-from mmsupervisor.cli.session_input import SessionOptions
 from mmsupervisor.cli.session_work import Message, send_all
 from mmsupervisor.inventory.payloads import OutputError
-from mmsupervisor.policy.model import Policy
 from mmsupervisor.report.build import Audited, Exchange
 from mmsupervisor.session import Session
 
@@ -38,42 +36,50 @@ def check_formats(files: Sequence[Path]) -> None:
             raise click.BadParameter(f"{file}: a page audit is written as .html or .json", param_hint="--page-audit")
 
 
-def boot_audited(
-    path: Path | None,
-    options: SessionOptions,
-    policy: bytes | Policy | None,
-    *,
-    symbols: Path | None,
-    messages: Sequence[Message],
-) -> tuple[Booted, list[Exchange], Audited | None]:
-    """Boot an image under the audit of handlers, and send messages to it and to a twin whose replies are compared.
+class MessageAudits:
+    """The audits of a session's handlers and of their replies, if they were asked for."""
 
-    Returns:
-        The booted image, the messages with their answers, and what audits saw; None where there was no supervisor.
+    def __init__(self, *, wanted: bool) -> None:
+        """Say whether there shall be any."""
+        self._wanted = wanted
+        self._handlers: HandlerAudit | None = None
 
-    Raises:
-        MmSupervisorError: as :func:`~mmsupervisor.cli.session_boot.boot_image`.
-    """
-    audits: list[HandlerAudit] = []
-    booted = boot_image(
-        path,
-        options,
-        policy,
-        symbols=symbols,
-        prepare=lambda session: audits.append(HandlerAudit(session)),
-        with_twin=bool(messages),
-    )
-    session, twin = booted.session, booted.twin
-    with audits[0] as handlers:
-        if twin is None or session.stop is not None or session.core is None or twin.core is None:
-            replies, exchanges = None, send_all(session, messages)
-        else:
-            replies = ReplyAudit(session, twin)
-            exchanges = send_all(session, messages, replies.communicate)
+    def prepare(self, session: Session) -> None:
+        """Begin with the audit of handlers, before the launch of the session."""
+        if self._wanted:
+            self._handlers = HandlerAudit(session)
+
+    def send_all(
+        self, session: Session, again: Callable[[], Session], messages: Sequence[Message]
+    ) -> tuple[list[Exchange], Audited | None]:
+        """Send messages to the session, and to a twin with whose replies its own are compared.
+
+        Args:
+            session: The session.
+            again: Boots the twin.
+            messages: What to send.
+
+        Returns:
+            The messages with their answers, and what audits saw; None where there are none, or no supervisor.
+        """
+        if self._handlers is None:
+            return send_all(session, messages), None
+        return _send_audited(self._handlers, session, again, messages)
+
+
+def _send_audited(
+    handlers: HandlerAudit, session: Session, again: Callable[[], Session], messages: Sequence[Message]
+) -> tuple[list[Exchange], Audited | None]:
+    with ExitStack() as stack:
+        stack.enter_context(handlers)
+        replies: ReplyAudit | None = None
+        if messages and session.core is not None and session.stop is None:
+            replies = ReplyAudit(session, stack.enter_context(again()))
+        exchanges = send_all(session, messages, replies.communicate if replies is not None else None)
     if not handlers.is_attached:
-        return booted, exchanges, None
-    findings = (*handlers.findings, *(replies.findings if replies else ()))
-    return booted, exchanges, Audited(findings, handlers.missed, replies is not None)
+        return exchanges, None
+    findings = (*handlers.findings, *(replies.findings if replies is not None else ()))
+    return exchanges, Audited(findings, handlers.missed, replies is not None)
 
 
 def write_page_audit(session: Session, files: Sequence[Path]) -> ExitCode:

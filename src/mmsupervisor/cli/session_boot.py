@@ -31,19 +31,13 @@ class Booted:
         session: The session.
         image: The image as the user named it.
         policy_source: Where the policy comes from.
-        twin: A second session that was booted alike, where one was asked for.
+        again: Boots the same once more.
     """
 
     session: Session
     image: InputReport
     policy_source: str
-    twin: Session | None = None
-
-    def close(self) -> None:
-        """Give up all resources."""
-        self.session.close()
-        if self.twin is not None:
-            self.twin.close()
+    again: Callable[[], Session]
 
 
 def boot_image(
@@ -53,7 +47,6 @@ def boot_image(
     *,
     symbols: Path | None = None,
     prepare: Callable[[Session], None] | None = None,
-    with_twin: bool = False,
 ) -> Booted:
     """Boot an image file, or the sample platform; with another policy than its own where one is given.
 
@@ -63,7 +56,6 @@ def boot_image(
         policy: The policy to be put in place of the image's, or None.
         symbols: A folder with symbols of its drivers, or None.
         prepare: Called with the session before the launch.
-        with_twin: Boot it twice.
 
     Raises:
         MmSupervisorError: there is no firmware volume in it; or symbols are damaged.
@@ -75,7 +67,7 @@ def boot_image(
     data = sample_volume(description.profile) if path is None else read_file(path)
     known = None if symbols is None else read_symbol_folder(read_image(Reader(data, name)), symbols)
 
-    def start(prepare: Callable[[Session], None] | None) -> Session:
+    def start(prepare: Callable[[Session], None] | None = None) -> Session:
         return boot(
             data,
             until=Phase(options.until),
@@ -95,6 +87,5 @@ def boot_image(
         if not session.firmware.volumes:
             session.close()
             raise MmSupervisorError(f"{name}: there is no firmware volume in it")
-        twin = start(None) if with_twin else None
     is_ours = path is None or session.firmware.has_our_policy
-    return Booted(session, describe_input(name, data), "built in" if is_ours else "the image", twin)
+    return Booted(session, describe_input(name, data), "built in" if is_ours else "the image", start)

@@ -158,6 +158,14 @@ POLICY_OPTION = click.option(
 """The policy to be in force."""
 
 
+AUDIT_OPTION = click.option(
+    "--audit-handlers",
+    is_flag=True,
+    help="Watch entry points, and handlers of --send messages and their replies; print mistakes.",
+)
+"""Whether the audits of handlers and replies watch."""
+
+
 def session_options(command: F) -> F:
     """Add the options that all three commands have."""
     return _with_options(command, _OPTIONS)
