@@ -187,3 +187,17 @@ def test_cpuid_that_a_change_of_the_next_page_makes(make_bench: MakeBench) -> No
     call = bench.processor.resume()
     assert isinstance(call, SystemCall)
     assert (call.number, call.arguments[0]) == (leaf.eax, leaf.edx)
+
+
+def test_each_context_keeps_its_selectors(bench: Bench) -> None:
+    # mov eax, 0x5b; mov ds, eax; syscall; mov edx, ds; syscall
+    assert isinstance(bench.enter("b85b000000 8ed8 0f05 8cda 0f05"), SystemCall)
+    kept = bench.processor.suspend()
+    bench.put("8cda 0f05", CODE + PAGE_SIZE)
+    other = bench.go(CODE + PAGE_SIZE)
+    assert isinstance(other, SystemCall)
+    assert other.arguments[0] == 0x53
+    bench.processor.restore(kept)
+    call = bench.processor.resume()
+    assert isinstance(call, SystemCall)
+    assert call.arguments[0] == 0x5B
