@@ -58,3 +58,7 @@ def test_rounding_to_a_power_of_two(value, bits):
     rounded = align_up(value, 1 << bits)
     assert rounded % (1 << bits) == 0
     assert 0 <= rounded - value < 1 << bits
+
+
+def test_rounding_to_another_number_is_what_the_mask_gives():
+    assert [align_up(value, 0x18) for value in (0, 1, 5, 0x19)] == [0, 8, 8, 0x20]

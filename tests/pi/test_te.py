@@ -89,6 +89,8 @@ def test_a_stripped_size_below_the_header_is_refused():
     data[6:8] = struct.pack("<H", HEADER_SIZE - 1)
     with pytest.raises(FormatError, match="StrippedSize"):
         parse_te(Reader(bytes(data), "x"))
+    data[6:8] = struct.pack("<H", HEADER_SIZE)
+    assert parse_te(Reader(bytes(data), "x")).shift == 0
 
 
 SEED = to_te(driver())
