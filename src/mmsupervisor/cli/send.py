@@ -22,7 +22,7 @@ _EXAMPLES = """\b
 Examples:
   mmsup send bios.fd 12345678-90AB-CDEF-1234-567890ABCDEF 0x0100000000000000
   mmsup send bios.fd gEfiSmmVariableProtocolGuid @request.bin
-  mmsup send bios.fd gEfiSmmLockBoxCommunicationGuid text:hello --until dxe --json | jq -r '.messages[0].payload'
+  mmsup send bios.fd gEfiSmmLockBoxCommunicationGuid text:hello --json | jq -r '.messages[0].payload'
 
 \b
 Exit codes: as of mmsup boot; 13 if no handler took the message.
