@@ -13,7 +13,7 @@ from mmsupervisor.processor.native import stub_image
 from mmsupervisor.processor.native.layout import CODE as STUB_CODE
 from mmsupervisor.processor.native.layout import CONTROL, FRAMES, VSYSCALL
 from mmsupervisor.processor.native.native_processor import NativeProcessor
-from tests.processor.conformance.machine import CODE, DATA, WRITABLE_CODE, Bench
+from tests.processor.conformance.machine import CODE, DATA, STACK_END, WRITABLE_CODE, Bench
 
 
 def _about_the_host(name: str) -> str:
@@ -67,6 +67,7 @@ def test_a_jump_into_the_vsyscall_page_loses_rax(bench: Bench) -> None:
     assert isinstance(ended, Fault)
     assert (ended.vector, ended.address, ended.rip) == (14, VSYSCALL, VSYSCALL)
     assert bench.registers.rax != 0x1234
+    assert bench.registers.rsp == STACK_END - 0x18 - 8  # the return address is still there
     assert bench.registers.rdi == DATA
 
 
