@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmsupervisor.machine.memory import PAGE_SIZE, Access
+from mmsupervisor.machine.memory import PAGE_SIZE, Access, PhysicalMemory, ProtectionChange
 from mmsupervisor.processor.interface import Fault, GateReturn, SystemCall
+from tests.processor.conformance.conftest import MakeBench
 from tests.processor.conformance.machine import (
     ABSENT,
     ABSENT_PAGE,
@@ -424,3 +425,22 @@ def test_code_changed_while_its_page_was_lent_is_read_anew(bench: Bench) -> None
         call = bench.go(page)
         assert isinstance(call, SystemCall)
         assert call.number == number
+
+
+def test_a_processor_that_is_closed_is_told_of_no_changes_any_more(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each list that is appended to and never looked at would grow as long as the machine runs."""
+    given: list[list[ProtectionChange]] = []
+    subscribe = PhysicalMemory.subscribe
+
+    def noted(memory: PhysicalMemory) -> list[ProtectionChange]:
+        given.append(subscribe(memory))
+        return given[-1]
+
+    monkeypatch.setattr(PhysicalMemory, "subscribe", noted)
+    bench = make_bench()
+    bench.processor.close()
+    assert given
+    bench.memory.assign(DATA, PAGE_SIZE, RX)
+    assert not any(given)
