@@ -96,7 +96,7 @@ def test_pages_are_given_back() -> None:
     memory_map = UefiMemoryMap(((0x10000, 0x10000),))
     page = memory_map.allocate(1, MemoryType.BOOT_SERVICES_DATA, "somebody")
     memory_map.free(page)
-    assert memory_map.allocations == []
+    assert memory_map.allocations == ()
     with pytest.raises(ValueError, match="nothing was allocated"):
         memory_map.free(page)
     assert memory_map.allocate(1, MemoryType.BOOT_SERVICES_DATA, "somebody else") == page

@@ -71,3 +71,20 @@ def test_pages_come_from_the_top_and_gaps_are_used(found: UefiMemoryMap) -> None
     assert found.allocate(1, BOOT, "f") == HIGH
     with pytest.raises(OutOfMemoryError, match="no free range of memory has 1 pages for g"):
         found.allocate(1, BOOT, "g")
+
+
+def test_many_allocations_given_back_in_any_order_leave_nothing(found: UefiMemoryMap) -> None:
+    """What is remembered to find free pages quickly stays right: each page is given exactly once, then again."""
+    order = [5, 0, 15, 7, 8, 3, 12, 1, 14, 2, 9, 6, 11, 4, 13, 10]
+    everything = {page(base, number) for base in (LOW, HIGH) for number in range(PAGES)}
+    for _ in range(3):
+        taken = [found.allocate(1, BOOT, "many") for _ in order]
+        assert taken == sorted(everything, reverse=True)
+        for number in order[:8]:
+            found.free(taken[number])
+        assert {found.allocate(1, BOOT, "again") for _ in order[:8]} == {taken[number] for number in order[:8]}
+        for number in order:
+            found.free(taken[number])
+        assert rows(found) == [(LOW, PAGES, FREE), (HIGH, PAGES, FREE)]
+        with pytest.raises(ValueError, match="nothing was allocated"):
+            found.free(LOW)

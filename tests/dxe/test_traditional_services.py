@@ -298,6 +298,9 @@ def test_pages_and_pool_come_from_the_memory_map(desk: Desk) -> None:
     assert desk.call("gBS->AllocatePool", MemoryType.BOOT_SERVICES_DATA, 100, SCRATCH) == Status.SUCCESS
     assert desk.call("gBS->FreePool", desk.read(SCRATCH)) == Status.SUCCESS
     assert desk.call("gBS->FreePool", desk.read(SCRATCH)) == Status.INVALID_PARAMETER
+    assert desk.call("gBS->AllocatePool", MemoryType.BOOT_SERVICES_DATA, 100, SCRATCH) == Status.SUCCESS
+    assert desk.call("gBS->FreePages", desk.read(SCRATCH), 1) == Status.SUCCESS
+    assert desk.call("gBS->FreePool", desk.read(SCRATCH)) == Status.INVALID_PARAMETER, "pool that was freed as pages"
     assert len(desk.map.allocations) == before
     assert (
         desk.call("gBS->AllocatePages", 0, MemoryType.BOOT_SERVICES_DATA, 1 << 30, SCRATCH) == Status.OUT_OF_RESOURCES

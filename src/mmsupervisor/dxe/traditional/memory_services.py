@@ -33,7 +33,7 @@ class MemoryServices:
     def __init__(self, memory_map: UefiMemoryMap) -> None:
         """Allocate from a memory map."""
         self._map = memory_map
-        self._pool: dict[int, int] = {}
+        self._pool: set[int] = set()
         self._key = 0
 
     def services(self) -> dict[str, Callable[[Call], int]]:
@@ -83,18 +83,15 @@ class MemoryServices:
         call.write_u64(target, address)
         return Status.SUCCESS
 
-    def _release(self, address: int) -> int | None:
-        """Free an allocation and return its number of pages, or None if none begins there."""
-        found = next((item for item in self._map.allocations if item.start == address), None)
-        if found is None:
-            return None
-        self._map.allocations.remove(found)
+    def _release(self, address: int) -> None:
+        """Free an allocation that is there, whether it was given out as pages or as pool."""
+        self._map.free(address)
+        self._pool.discard(address)
         self._key += 1
-        return found.pages
 
     def _free_pages(self, call: Call) -> int:
         address, pages = call.argument(0), call.argument(1)
-        known = next((item for item in self._map.allocations if item.start == address), None)
+        known = self._map.find(address)
         if known is None or known.owner != call.driver:
             return Status.NOT_FOUND
         if known.pages != pages:
@@ -116,12 +113,12 @@ class MemoryServices:
         """Allocate pool, in whole pages, and return its address, or None."""
         address = self.allocate(max(1, pages_for(size)), memory_type, owner)
         if address is not None:
-            self._pool[address] = size
+            self._pool.add(address)
         return address
 
     def _free_pool(self, call: Call) -> int:
         address = call.argument(0)
-        if self._pool.pop(address, None) is None:
+        if address not in self._pool:
             return Status.INVALID_PARAMETER
         self._release(address)
         return Status.SUCCESS
