@@ -107,6 +107,8 @@ def test_known_types_of_odd_length_are_kept_as_bytes():
     odd = OpaqueHob(HobType.CPU, b"y" * 16)
     assert parse(build_hob_list([odd])).entries[0].record == odd
     assert odd.type_name == "CPU"
+    not_of_a_module = OpaqueHob(HobType.MEMORY_ALLOCATION, b"z" * 0x40)
+    assert parse(build_hob_list([not_of_a_module])).entries[0].record == not_of_a_module
     unused = OpaqueHob(HobType.UNUSED, bytes(8))
     assert parse(build_hob_list([unused])).entries[0].record == unused
 

@@ -136,6 +136,13 @@ def test_every_kind_of_datum_and_storage():
     ]  # fmt: skip
 
 
+def test_byte_arrays_have_a_largest_and_a_present_size():
+    body_at = HEADER.size + 4 * 3
+    tokens = [body_at, 0x0100_0000 | body_at, body_at + 3]
+    data = small(tokens, b"abcdefgh" + struct.pack("<4H", 8, 3, 5, 5), sizes=body_at + 8)
+    assert [(pcd.max_size, pcd.value) for pcd in parse(data).pcds] == [(8, b"abc"), (1, b"a"), (5, b"defgh")]
+
+
 @pytest.mark.parametrize(
     ("data", "offset", "rule"),
     [

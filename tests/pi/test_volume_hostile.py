@@ -19,14 +19,14 @@ from tests.pi.test_container import AUTHENTICATED, capsule, flash_dump, fmp, pay
 from tests.pi.volume_samples import image_of, sample_volume
 
 VOLUME = sample_volume()
-SECONDS = 20.0
-"""No input here may take longer; all of them take milliseconds, on a busy machine perhaps a second."""
+SECONDS = 60.0
+"""No input here may take more processor time; all of them take milliseconds, or a second."""
 EXTREMES = (b"\0" * 3, b"\xff" * 3, b"\0" * 8, b"\xff" * 8)
 
 
 def read_all(data: bytes) -> Image | None:
     """Read and look at everything; only a FormatError may come out, and only for reaching a bound."""
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         image = image_of(data, items=20_000, expanded_bytes=1 << 24)
     except FormatError:
@@ -41,7 +41,7 @@ def read_all(data: bytes) -> Image | None:
     for problem in problems(image):
         assert problem.offset >= 0
         assert str(problem)
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     return image
 
 
@@ -195,7 +195,7 @@ def test_a_large_damaged_volume_is_searched_in_linear_time():
     bad = good[:0x14] + b"\1\0\0" + good[0x17:]
     body = (bad + bytes(8)) * ((size - 72) // 32)
     data = bytes(header) + body + b"\xff" * (size - 72 - len(body))
-    started = time.perf_counter()
+    started = time.process_time()
     image = image_of(data)
     assert len(image.volumes) == 1
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
