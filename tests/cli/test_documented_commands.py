@@ -19,7 +19,7 @@ PAGES = sorted(
     {*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/findings/*.md")} - {ROOT / "CHANGELOG.md"}
 )
 _LINE = re.compile(r"^\s*(?:\$ )?(?:\./)?(mmsup (?!COMMAND).*)$", re.MULTILINE)
-_PLACEHOLDERS = {"GUID": "gEfiSmmVariableProtocolGuid", "gMyHandlerGuid": "gEfiSmmVariableProtocolGuid"}
+_PLACEHOLDERS = {"GUID": "gEfiSmmVariableProtocolGuid"}
 _END = re.compile(r"\s(?:\||>|&&|#)\s.*$|\s{2,}.*$|\s\|\s.*$")
 
 

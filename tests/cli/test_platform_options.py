@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmsupervisor.cli.exit_codes import ExitCode
-from tests.cli.sessions import ECHO, ECHO_ME, run
+from tests.cli.sessions import ECHO, ECHO_ME, run, write_driver, write_image
 from tests.support.ovmf import Ovmf
 
 SECBOOT = "OVMF_CODE_4M.secboot.fd"
@@ -31,6 +31,23 @@ def test_the_default_file_describes_the_default_platform(platform_file: Path) ->
 def test_cpus_on_the_command_line_win(platform_file: Path) -> None:
     words = ("boot", "--json", "--platform", str(platform_file), "--cpus", "2")
     assert run(*words).document["platform"]["cpus"] == 2
+
+
+@pytest.mark.parametrize("words", [("boot",), ("send", "volume.fv", ECHO, ECHO_ME.hex()), ("run", "Echo.efi")])
+def test_how_far_is_the_files_to_say_and_the_command_lines(platform_file: Path, words: tuple[str, ...]) -> None:
+    platform_file.write_text('[platform]\nuntil = "dxe"\n', "utf-8")
+    write_image(platform_file.parent, "Echo").rename("volume.fv")
+    write_driver(platform_file.parent, "Echo")
+    document = run(*words, "--json", "--platform", platform_file).document
+    assert document["until"] == document["phases"][-1] == "dxe"
+    document = run(*words, "--json", "--platform", platform_file, "--until", "end-of-pei").document
+    assert document["until"] == document["phases"][-1] == "end-of-pei"
+    assert run(*words, "--json").document["until"] == "ready-to-boot"
+
+
+def test_learning_goes_as_far_as_the_file_says(platform_file: Path) -> None:
+    platform_file.write_text('[platform]\nuntil = "dxe"\n', "utf-8")
+    assert run("learn", "--json", "--platform", platform_file).document["run"]["phase"] == "dxe"
 
 
 def test_a_bad_platform_file_is_named_with_its_line(platform_file: Path) -> None:
@@ -85,7 +102,9 @@ def test_one_traditional_driver_by_itself(ovmf: Ovmf, tmp_path: Path) -> None:
     """Refused as a device would, and observed: as ``boot`` does with the image that it is from."""
     run("info", ovmf.path(SECBOOT), "--extract", tmp_path)
     words = ("run", tmp_path / "SmmLockBox.efi", "--traditional", "--json")
-    assert [finding["number"] for finding in run(*words).document["findings"]] == ["MM-2011"]
+    refused = run(*words)
+    assert refused.code == ExitCode.NOT_DISPATCHED
+    assert [finding["number"] for finding in refused.document["findings"]] == ["MM-2011"]
     observed = run(*words, "--observe")
     assert (observed.code, observed.document["findings"]) == (ExitCode.OK, [])
     _, driver = observed.document["drivers"]

@@ -15,7 +15,6 @@ import mmsupervisor
 from mmsupervisor.abi.findings import FINDING_KINDS
 from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.core.relaxed_faults import Host, Ring3Hooks
-from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.report.build import build_report, describe_input
 from mmsupervisor.report.document import RUN_SCHEMA, document
 from mmsupervisor.session import Session
@@ -61,7 +60,7 @@ def test_every_number_that_a_run_knows_is_declared_and_every_declared_one_is_use
 def test_it_is_found_and_told_in_full(number: str) -> None:
     with planted(number) as session:
         assert number in [finding.kind.number for finding in session.findings]
-        report = build_report(session, describe_input("image", b""), until=Phase.READY_TO_BOOT)
+        report = build_report(session, describe_input("image", b""))
     VALIDATOR.validate(document(RUN_SCHEMA, report))
     found = next(finding for finding in report.findings if finding.number == number)
     assert found.detail
@@ -136,6 +135,6 @@ def test_a_service_that_nobody_can_serve() -> None:
 
 def test_bugs_of_the_reference_are_counted() -> None:
     with mmsupervisor.boot() as session:
-        report = build_report(session, describe_input("image", b""), until=Phase.READY_TO_BOOT)
+        report = build_report(session, describe_input("image", b""))
     assert report.reference_bugs
     assert all(bug.times and bug.source and bug.first for bug in report.reference_bugs)

@@ -18,7 +18,6 @@ from mmsupervisor.abi.telemetry import TelemetryRecord
 from mmsupervisor.core.events import MmiBegan, SystemReset
 from mmsupervisor.core.findings import Finding, SystemStopError
 from mmsupervisor.core.telemetry import TelemetryReported, make_record
-from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.platform.sample import mm_volume, shipped
 from mmsupervisor.report.build import build_report, describe_input
@@ -208,7 +207,7 @@ def test_code_that_never_comes_back_is_neither_reported_nor_reset() -> None:
         assert session.stop.kind.number == "MM-1301"
         assert reports(session) == []
         assert [(one.how, one.cause) for one in resets(session)] == [("none", "MM-1301")]
-        end = build_report(session, describe_input("x", b""), until=Phase.READY_TO_BOOT).end
+        end = build_report(session, describe_input("x", b"")).end
         assert end is not None
         assert (end.reset, end.vector, end.image) == ("none", None, None)
 
@@ -241,7 +240,7 @@ def test_a_violation_in_an_ap_procedure_is_reported_on_its_cpu(cpu: int, expecte
         told = session.memory.read_u64(reporter.base + symbol_offset(REPORTER, "gErrorReportCpu"))
         assert told == expected
         assert supervisor.cpus[cpu].busy is False or session.stop is finding
-        report = build_report(session, describe_input("x", b""), until=Phase.READY_TO_BOOT)
+        report = build_report(session, describe_input("x", b""))
         (told_finding,) = report.findings
         assert told_finding.moment is not None
         assert told_finding.moment.cpu == expected

@@ -79,7 +79,6 @@ def command(
     """
     from mmsupervisor.cli.learn_view import learn_lines
     from mmsupervisor.cli.session_work import read_messages
-    from mmsupervisor.dxe.phases import Phase
     from mmsupervisor.learn.denials import would_be_denied
     from mmsupervisor.learn.document import Judged, Subject, learn_document
     from mmsupervisor.learn.rules import learn
@@ -100,7 +99,6 @@ def command(
         subject.data,
         subject.name,
         description=description,
-        until=Phase(options.until),
         processor=options.processor,
         messages=read_messages(sends),
         script=read_script(script) if script is not None else None,

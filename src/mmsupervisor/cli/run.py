@@ -29,9 +29,9 @@ Examples:
   mmsup run MyDriver.efi --map MyDriver.debug          with source lines and call stacks too
   mmsup run MyDriver.efi --policy policy.toml          under your isolation policy
   mmsup run MyDriver.efi --send 12345678-90AB-CDEF-1234-567890ABCDEF 0x0100000000000000
-  mmsup run MyDriver.efi --send gMyHandlerGuid @message.bin --until ready-to-lock
+  mmsup run MyDriver.efi --send gEfiSmmVariableProtocolGuid @message.bin --until dxe
   mmsup run MyDriver.efi --depex 'gEfiMmCpuIoProtocolGuid AND gMmRing3HandlerReadyProtocol'
-  mmsup run MyDriver.efi --send gMyHandlerGuid @message.bin --audit-handlers
+  mmsup run MyDriver.efi --send gEfiSmmVariableProtocolGuid @message.bin --audit-handlers
   mmsup run Old.efi --traditional --observe            not converted yet: what does it do that it may not?
   mmsup run MyDriver.efi --trace run.jsonl --json | jq .findings
 
@@ -90,7 +90,6 @@ def command(
     from mmsupervisor.cli.session_audit import MessageAudits
     from mmsupervisor.cli.session_work import finish, read_messages
     from mmsupervisor.debuginfo.read import read_symbols
-    from mmsupervisor.dxe.phases import Phase
     from mmsupervisor.platform.single_driver import describe_driver
     from mmsupervisor.report.build import describe_input
     from mmsupervisor.report.document import RUN_SCHEMA
@@ -121,7 +120,6 @@ def command(
         known.guid,
         depex=known.depex,
         policy=in_force,
-        until=Phase(options.until),
         description=options.description(),
         processor=options.processor,
         symbols=known.symbols,

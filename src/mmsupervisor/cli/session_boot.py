@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mmsupervisor.cli.console import progress
 from mmsupervisor.cli.session_input import SessionOptions, read_file
-from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.pi.container import read_image
 from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.limits import MIB
@@ -70,7 +69,6 @@ def boot_image(
     def start(prepare: Callable[[Session], None] | None = None) -> Session:
         return boot(
             data,
-            until=Phase(options.until),
             description=description,
             processor=options.processor,
             name=name,

@@ -75,9 +75,7 @@ _BOOT_OPTIONS = (
         "--until",
         metavar="PHASE",
         type=click.Choice(PHASES),
-        default="ready-to-boot",
-        show_default=True,
-        help=f"Go that far: {', '.join(PHASES)}.",
+        help=f"Go that far: {', '.join(PHASES)}; ready-to-boot if nothing else says so.",
     ),
     click.option(
         "--platform",
@@ -86,7 +84,12 @@ _BOOT_OPTIONS = (
         help="Platform file (`mmsup platform init` writes one); else a platform like QEMU's Q35.",
     ),
     click.option("--profile", type=click.Choice(tuple(PROFILES)), help="Which generation of the reference to be."),
-    click.option("--cpus", type=click.IntRange(1, MOST_CPUS), help="Number of CPUs; 4 if nothing else says so."),
+    click.option(
+        "--cpus",
+        metavar="N",
+        type=click.IntRange(1, MOST_CPUS),
+        help=f"Number of CPUs, at most {MOST_CPUS}; 4 if nothing else says so.",
+    ),
     click.option(
         "--processor",
         type=click.Choice(PROCESSOR_NAMES),
@@ -187,7 +190,7 @@ class SessionOptions:
     """The values of :func:`session_options`.
 
     Attributes:
-        until: The phase to go to.
+        until: The phase to go to, or None for the platform's.
         platform: A platform file, or None for the default.
         profile: Name of a profile, or None for the platform's.
         cpus: Number of CPUs, or None for the platform's.
@@ -201,7 +204,7 @@ class SessionOptions:
         redact: Whether message data, and values that drivers chose, are kept out of report and trace.
     """
 
-    until: str
+    until: str | None
     platform: Path | None
     profile: str | None
     cpus: int | None
@@ -236,6 +239,8 @@ class SessionOptions:
 
         plain = PlatformDescription() if self.platform is None else load_platform(self.platform)
         wanted: dict[str, Any] = {"cpus": self.cpus, "budget": self.budget}
+        if self.until is not None:
+            wanted["until"] = Phase(self.until)
         if self.profile is not None:
             wanted["profile"] = PROFILES[self.profile]
         if self.variables is not None:

@@ -10,7 +10,6 @@ from mmsupervisor.cli.console import output, show
 from mmsupervisor.cli.exit_codes import ExitCode
 from mmsupervisor.cli.session_input import MessageData, SessionOptions
 from mmsupervisor.core.findings import SystemStopError
-from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.inventory.payloads import OutputError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.report.build import Audited, Exchange, build_report
@@ -72,7 +71,6 @@ def finish(
     report = build_report(
         session,
         image,
-        until=Phase(options.until),
         exchanges=exchanges,
         policy_source=policy_source,
         audited=audited,

@@ -16,7 +16,6 @@ from mmsupervisor.cli.session_work import EXIT_CODES, write_trace
 from mmsupervisor.clients.errors import BadAnswerError, ClientError, DroppedMessageError, NotServedError
 from mmsupervisor.clients.variables import DEFAULT_ATTRIBUTES, Variable, VariableAttribute, VariableError, Variables
 from mmsupervisor.core.findings import SystemStopError
-from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.dxe.world import PhaseError
 from mmsupervisor.inventory.payloads import OutputError
 from mmsupervisor.pi.guid import Guid
@@ -154,8 +153,7 @@ def _ask(booted: Booted, action: Action) -> _Asked:
 
 
 def _whole(booted: Booted, options: SessionOptions | None) -> SessionReport:
-    until = Phase.READY_TO_BOOT if options is None else Phase(options.until)
-    report = build_report(booted.session, booted.image, until=until, policy_source=booted.policy_source)
+    report = build_report(booted.session, booted.image, policy_source=booted.policy_source)
     return without_message_data(report) if options is not None and options.redact else report
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from mmsupervisor.core.events import ReferenceBugMet, SystemReset
 from mmsupervisor.core.findings import Finding
 from mmsupervisor.core.telemetry import TelemetryReported
-from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.machine.events import Hex
 from mmsupervisor.pi.errors import FormatError
 from mmsupervisor.pi.guid import Guid
@@ -47,6 +46,7 @@ _OUTCOMES = {
     "MM-2004": Outcome.DRIVER_ERROR,
     "MM-2006": Outcome.BAD_POLICY,
     "MM-2009": Outcome.LAUNCH_FAILED,
+    "MM-2011": Outcome.NOT_DISPATCHED,
     "MM-2013": Outcome.DAMAGED,
 }
 """What a finding makes of a session. Others are violations if they end it, and else change nothing."""
@@ -94,7 +94,6 @@ def build_report(
     session: Session,
     image: InputReport,
     *,
-    until: Phase,
     exchanges: Iterable[Exchange] = (),
     policy_source: str = "the image",
     audited: Audited | None = None,
@@ -104,7 +103,6 @@ def build_report(
     Args:
         session: The session, not yet closed.
         image: What was booted, as the user named it.
-        until: The phase that was asked for.
         exchanges: Messages sent, in order.
         policy_source: Where the policy comes from.
         audited: What audits saw, or None if there were none.
@@ -118,7 +116,7 @@ def build_report(
         policy=_policy(session, policy_source),
         store=_store(session),
         platform=_platform(session),
-        until=until.value,
+        until=session.description.until.value,
         phases=tuple(phase.value for phase in session.phases),
         volumes=volumes,
         drivers=tuple(_driver(driver, numbers[Hex(driver.volume)]) for driver in session.drivers),
