@@ -14,7 +14,12 @@ from tests.support.ovmf import DEFAULT_CACHE, FOLDER_VARIABLE, Ovmf, OvmfMissing
 EXACT_FACTS = "OVMF_CODE_4M.secboot.fd"
 
 # Tests are not timed: a busy machine is no failure. In CI a commit gets the same examples, and verdict, every time.
-hypothesis.settings.register_profile("mmsupervisor", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.register_profile(
+    "mmsupervisor",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 hypothesis.settings.load_profile("mmsupervisor")
 
 
