@@ -163,6 +163,17 @@ def test_pointers_are_found_behind_a_header_of_version_3() -> None:
         assert f"the message holds {page:#x} at offset 0x10" in finding.detail
 
 
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_a_traditional_driver_may_call_dxe_until_the_lock_only(is_locked: bool) -> None:
+    with careless() as (stage, _), HandlerAudit(stage.session) as audit:
+        stage.module.traditional = True
+        assert stage.core.supervisor.lifecycle.ready_to_lock
+        stage.core.supervisor.lifecycle.ready_to_lock = is_locked
+        with pytest.raises(SystemStopError):
+            stage.session.communicate(HANDLER, payload("Callout", address=0x200_0000))
+        assert [finding.kind.number for finding in audit.findings] == ["MM-4004"] * is_locked
+
+
 def policy(stage: Stage) -> int:
     return stage.core.supervisor.policy_address
 
