@@ -46,6 +46,8 @@ def variable_volume(store: Guid) -> bytes:
         (b"MZ" + bytes(80), ContainerKind.PE_IMAGE, "DOS header without a PE signature"),
         (b"VZ" + bytes(80), ContainerKind.TE_IMAGE, ""),
         (VOLUME, ContainerKind.FIRMWARE_VOLUME, str(NAME)),
+        (VOLUME[:-1], ContainerKind.FIRMWARE_VOLUME, str(NAME)),
+        (VOLUME + b"\xff", ContainerKind.FLASH_IMAGE, "1 volume"),
         (VOLUME + VOLUME, ContainerKind.FLASH_IMAGE, "2 volumes"),
         (b"\xff" * 16 + VOLUME, ContainerKind.FLASH_IMAGE, "1 volume"),
         (variable_volume(AUTHENTICATED), ContainerKind.VARIABLE_STORE, "authenticated variables"),
