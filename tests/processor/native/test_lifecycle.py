@@ -23,6 +23,7 @@ from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.interface import Died, Entry, ProcessorOptions, SystemCall
 from mmsupervisor.processor.native.layout import STUB
 from mmsupervisor.processor.native.native_processor import NativeProcessor
+from mmsupervisor.processor.native.stub_memory import StubMemory
 from mmsupervisor.processor.native.stub_unsafe import Stub, StubDiedError
 from tests.processor.conformance.machine import CODE, DATA, RW, STACK_END, WRITABLE_CODE, Bench
 from tests.processor.native.conftest import CHECKOUT
@@ -302,6 +303,21 @@ def test_a_stub_that_somebody_else_reaps_ends_the_context(bench: Bench) -> None:
     assert isinstance(ended, Died)
     assert "somebody else" in ended.reason
     assert isinstance(bench.enter(SYSCALL), SystemCall)
+
+
+def test_a_stub_that_is_killed_before_it_is_ready_is_a_refusal(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = children()
+    attach = StubMemory.attach
+
+    def killed(memory: StubMemory, stub: Stub) -> None:
+        attach(memory, stub)
+        os.kill(stub.pid, signal.SIGKILL)
+        os.waitpid(stub.pid, 0)
+
+    monkeypatch.setattr(StubMemory, "attach", killed)
+    with pytest.raises(MmSupervisorError, match="native processor: the stub is gone"):
+        NativeProcessor(bench.memory, ProcessorOptions({}))
+    assert children() == before
 
 
 def test_the_clock_of_a_stub_that_somebody_else_reaped(bench: Bench) -> None:

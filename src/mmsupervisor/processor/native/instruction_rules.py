@@ -51,11 +51,6 @@ _SILENT = frozenset(
 _INT_80 = 0x80
 
 
-def is_timestamp(instruction: Instruction) -> bool:
-    """Return whether the instruction reads the timestamp counter."""
-    return special.is_timestamp(instruction)
-
-
 _replaced: dict[int, bool] = {}
 
 

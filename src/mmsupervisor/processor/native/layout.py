@@ -46,23 +46,13 @@ ORDERS_DONE = 0x7F00_0001
 # Numbers of Linux' system calls.
 
 CLOSE, MMAP, MPROTECT, MUNMAP, RT_SIGACTION, RT_SIGPROCMASK, RT_SIGRETURN = 3, 9, 10, 11, 13, 14, 15
-SETITIMER, SENDMSG, CLONE, SIGALTSTACK, PRCTL, EXIT_GROUP, PRLIMIT64, SECCOMP, CLOSE_RANGE = (
-    38,
-    46,
-    56,
-    131,
-    157,
-    231,
-    302,
-    317,
-    436,
-)
+SETITIMER, SENDMSG, CLONE, SIGALTSTACK, PRCTL, PRLIMIT64, SECCOMP, CLOSE_RANGE = 38, 46, 56, 131, 157, 302, 317, 436
 
 # The signal frame, from its `ucontext` on; 64-bit words.
 
 R8, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP, RIP, FLAGS, SEGMENTS = 5, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23
 ERROR_CODE, VECTOR, CR2, FPSTATE, SIGNAL_MASK = 24, 25, 27, 28, 37
-SIGNAL_NUMBER, SIGNAL_ERROR = 38, 39
+SIGNAL_NUMBER = 38
 CALL_ADDRESS, CALL_NUMBER = 40, 41
 """Of the signal that a refused system call raises; the architecture is in the upper half of the number's word."""
 
@@ -73,9 +63,6 @@ USER_SEGMENTS = 0x33 | 0x2B << 48
 
 XSTATE_BITMAP = 512
 """Offset of the map of saved components in the extended state."""
-
-XSTATE_SIZE_AT = 464 + 4
-"""Offset of the whole state's size within what the kernel writes into the unused part of the legacy area."""
 
 AUDIT_ARCH_X86_64 = 0xC000_003E
 AUDIT_ARCH_I386 = 0x4000_0003

@@ -61,7 +61,7 @@ from mmsupervisor.processor.trapped import is_trapped
 
 _SIGSYS = 31
 _TIMERS = frozenset((14, 26))  # SIGALRM, SIGVTALRM
-_R9, _R11, _R15 = R8 + 1, R8 + 3, R8 + 7
+_R9, _R11 = R8 + 1, R8 + 3
 _ALIGNMENT_CHECK = 17
 _ALIGNMENT_FLAG = 0x4_0000
 _TRAP_FLAG = 0x100
@@ -114,7 +114,11 @@ class NativeProcessor:
             raise
 
     def _start(self) -> Stub:
-        """Start a stub; what interrupts that, Ctrl-C too, leaves none."""
+        """Start a stub; what interrupts that, Ctrl-C too, leaves none.
+
+        Raises:
+            StubError: it cannot be started, or died before it was ready.
+        """
         stub = self._stub = Stub(trap_timestamps=self._stub_memory.may_read_timestamp)
         try:
             stub.start()
@@ -122,8 +126,10 @@ class NativeProcessor:
             self._words = self._frame.words
             self._stub_memory.attach(stub)
             self._budget.start_clock(stub.cpu_time())
-        except BaseException:
+        except BaseException as failure:
             self._drop_stub()
+            if isinstance(failure, StubDiedError):
+                raise StubError(f"native processor: {failure}") from failure
             raise
         return stub
 
