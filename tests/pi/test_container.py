@@ -46,7 +46,6 @@ def variable_volume(store: Guid) -> bytes:
         (b"MZ" + bytes(80), ContainerKind.PE_IMAGE, "DOS header without a PE signature"),
         (b"VZ" + bytes(80), ContainerKind.TE_IMAGE, ""),
         (VOLUME, ContainerKind.FIRMWARE_VOLUME, str(NAME)),
-        (VOLUME[:-1], ContainerKind.FIRMWARE_VOLUME, str(NAME)),
         (VOLUME + b"\xff", ContainerKind.FLASH_IMAGE, "1 volume"),
         (VOLUME + VOLUME, ContainerKind.FLASH_IMAGE, "2 volumes"),
         (b"\xff" * 16 + VOLUME, ContainerKind.FLASH_IMAGE, "1 volume"),
@@ -62,6 +61,12 @@ def test_kinds(data, kind, detail):
     assert image.label.startswith(kind.value)
     assert image.size == len(data)
     assert list(problems(image)) == []
+
+
+def test_a_cut_volume_by_itself_is_still_one():
+    image = image_of(VOLUME[:-1])
+    assert (image.kind, image.detail) == (ContainerKind.FIRMWARE_VOLUME, str(NAME))
+    assert [problem.kind for problem in problems(image)] == [ProblemKind.VOLUME_CUT]
 
 
 def test_files(tmp_path):
