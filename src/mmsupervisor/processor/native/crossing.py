@@ -85,10 +85,13 @@ def settle_flags(stub: Stub, frame: Frame) -> None:
     Raises:
         StubDiedError: ring 3 is gone, or does not come back from where it takes them.
     """
-    while frame.lasting_flags_differ():
-        wanted = frame.save()
-        frame.detour(FLAGS_ROUTINE)
-        while frame.words[RIP] != FLAGS_TAKEN:  # a signal that was pending may come first
-            if not (stub.go(PATIENCE) or stub.wait(PATIENCE)):
-                raise StubDiedError("ring 3 does not take its flags; it was killed")
-        frame.restore(wanted)
+    if not frame.lasting_flags_differ():
+        return
+    wanted = frame.save()
+    frame.detour(FLAGS_ROUTINE)
+    while frame.words[RIP] != FLAGS_TAKEN:  # a signal that was pending may come first
+        if not (stub.go(PATIENCE) or stub.wait(PATIENCE)):
+            raise StubDiedError("ring 3 does not come back with its flags; it was killed")
+    frame.restore(wanted)
+    if frame.lasting_flags_differ():
+        raise StubDiedError("the processor does not take the flags of ring 3")
