@@ -92,6 +92,20 @@ def test_traditional_drivers_start_under_observation_only(ovmf: Ovmf) -> None:
     assert {call["driver"] for call in document["outside_services"]} >= {"SmmLockBox", "CpuIo2Smm"}
 
 
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_why_drivers_do_not_run_has_room(ovmf: Ovmf, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """The reasons are below the table, in lines that are full, not in a column of words; the table keeps its ends."""
+    monkeypatch.setenv("COLUMNS", columns)
+    text = run("boot", ovmf.path(SECBOOT), "--observe", "--until", "dxe").out
+    rows = text.split("\nDrivers\n")[1].split("\n\n")[0].splitlines()
+    assert len([row for row in rows if row.endswith(("started", "never dispatched", "removed"))]) == 8
+    reasons = text.split("\nWhy drivers do not run\n")[1].split("\n\n")[0]
+    words = " ".join(reasons.split())
+    assert "CpuHotplugSmm gEfiMmCpuIoProtocolGuid AND gEfiSmmCpuServiceProtocolGuid AND" in words
+    assert "PiSmmCpuDxeSmm MM-1203 write to a read-only page;" in words
+    assert len(reasons.splitlines()) <= 10
+
+
 def test_an_image_without_management_mode_says_who_knows_more(ovmf: Ovmf) -> None:
     (finding,) = run("boot", ovmf.path("OVMF_CODE_4M.fd"), "--json").document["findings"]
     assert finding["number"] == "MM-2009"

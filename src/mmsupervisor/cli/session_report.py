@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
@@ -31,6 +32,9 @@ _BYTES_A_LINE = 16
 _MOST_BYTES = 4096
 _WIDEST_NAME = 28
 """Names of drivers up to here, in columns, are not broken, however little room that leaves to what became of them."""
+_WIDE_TABLE = 96
+"""Columns from which on the table of drivers has all of its own."""
+
 _STATE_STYLES = {"started": "green", "failed": "red", "running": "bold red", "refused": "red"}
 _SELF_OPENED = (known_guid("gMmSupervisorCoreGuid"), known_guid("MmDxeSupport"))
 """Whose regions are there in every run: MMIO, comm buffers, mailboxes."""
@@ -79,7 +83,8 @@ def _blocks(report: SessionReport, *, answers_only: bool, with_volumes: bool) ->
         yield _indented(_head(report))
     parts: tuple[tuple[str, bool, RenderableType], ...] = (
         ("Volumes", bool(report.volumes) and with_volumes, _volumes(report.volumes)),
-        ("Drivers", bool(report.drivers) and not answers_only, _drivers(report.drivers)),
+        ("Drivers", bool(report.drivers) and not answers_only, _Drivers(report.drivers)),
+        ("Why drivers do not run", any(map(_hindrance, report.drivers)) and not answers_only, _idle(report.drivers)),
         ("Handlers and protocols", _registers(report) and not answers_only, _registrations(report.drivers)),
         ("Memory outside MMRAM", bool(report.regions) and not answers_only, _regions(report)),
         ("Unblock requests", bool(report.unblock_requests) and not answers_only, _requests(report)),
@@ -153,9 +158,22 @@ def _volumes(volumes: Sequence[VolumeLine]) -> RenderableType:
     return rows
 
 
-def _drivers(drivers: Sequence[DriverLine]) -> RenderableType:
-    """What became of each driver; their volumes where they come from more than one."""
-    columns = ["Order", "Base", "Calls", "Handlers", "Protocols"]
+@dataclass(frozen=True, slots=True)
+class _Drivers:
+    """The table of drivers, in as many columns as there is room for: what became of them is never left out."""
+
+    drivers: Sequence[DriverLine]
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _drivers(self.drivers, is_narrow=options.max_width < _WIDE_TABLE)
+
+
+def _drivers(drivers: Sequence[DriverLine], *, is_narrow: bool) -> RenderableType:
+    """What became of each driver; their volumes where they come from more than one.
+
+    A narrow table does without the numbers of handlers and protocols: the next table has them by name.
+    """
+    columns = ["Order", "Base", "Calls", *([] if is_narrow else ["Handlers", "Protocols"])]
     several = len({driver.volume for driver in drivers}) > 1
     if several:
         columns.insert(0, "Vol")
@@ -165,18 +183,28 @@ def _drivers(drivers: Sequence[DriverLine]) -> RenderableType:
         state = driver.state
         if driver.status not in (None, "EFI_SUCCESS"):
             state += f": {driver.status}"
-        if driver.state in ("refused", "removed", "never dispatched"):
-            state += f": {driver.reason}"
         rows.add_row(
             Text(plain(driver.name)),
             *([str(driver.volume)] if several else []),
             "" if driver.order is None else str(driver.order),
             "" if driver.base is None else f"{driver.base:#x}",
             f"{driver.system_calls:,}",
-            f"{len(driver.handlers) + driver.root_handlers:,}",
-            f"{len(driver.protocols):,}",
+            *([] if is_narrow else [f"{len(driver.handlers) + driver.root_handlers:,}", f"{len(driver.protocols):,}"]),
             Text(plain(state), style=_STATE_STYLES.get(driver.state, "yellow")),
         )
+    return rows
+
+
+def _hindrance(driver: DriverLine) -> str:
+    return driver.reason if driver.state in ("refused", "removed", "never dispatched") else ""
+
+
+def _idle(drivers: Sequence[DriverLine]) -> RenderableType:
+    """The reasons, which are too long for a column beside all the others."""
+    rows = table("Name", "Why", header=False, fold=["Name", "Why"])
+    for driver in drivers:
+        if _hindrance(driver):
+            rows.add_row(Text(plain(driver.name)), Text(plain(_hindrance(driver))))
     return rows
 
 
