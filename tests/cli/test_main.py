@@ -107,6 +107,13 @@ def test_a_reader_that_goes_away_is_no_noise(ovmf: Ovmf) -> None:
     assert noise == b""
 
 
+@pytest.mark.parametrize("group", ["policy", "platform", "variable"])
+def test_no_line_of_a_list_of_commands_is_cut(group: str) -> None:
+    text = CliRunner().invoke(main, [group, "--help"]).stdout
+    assert "Commands:" in text
+    assert "..." not in text.split("Commands:")[1].split("Examples:")[0]
+
+
 @pytest.mark.parametrize(
     ("closed", "words", "code", "shown"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ def command() -> None:
     """
 
 
-@command.command("init")
+@command.command("init", short_help="Write a platform file, every key explained.")
 @click.argument("file", default=DEFAULT_NAME, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 def init(file: Path, force: bool) -> None:
@@ -57,10 +58,10 @@ def init(file: Path, force: bool) -> None:
         raise OutputError(f"{file}: is there already; nothing was written (--force replaces it)") from error
     except OSError as error:
         raise OutputError(f"{file}: {error.strerror or error}") from error
-    click.echo(f"{file}: written; `mmsup platform check {file}` checks it")
+    click.echo(f"{file}: written; `mmsup platform check {shlex.quote(str(file))}` checks it")
 
 
-@command.command("check")
+@command.command("check", short_help="Check a platform file; print what it comes to.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document (docs/json-schemas.md) instead of TOML.")
 @click.pass_context

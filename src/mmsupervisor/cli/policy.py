@@ -42,7 +42,7 @@ def command() -> None:
 command.add_command(level)
 
 
-@command.command("show")
+@command.command("show", short_help="Show what POLICY holds, rule by rule.")
 @click.argument("policy")
 @json_option
 @reference_option
@@ -59,7 +59,7 @@ def show(*, policy: str, as_json: bool, as_reference: bool) -> None:
         print_lines(show_lines(document))
 
 
-@command.command("check")
+@command.command("check", short_help="Check POLICY as the supervisor does at boot.")
 @click.argument("policy")
 @json_option
 @reference_option
@@ -179,7 +179,7 @@ def build(
         click.echo(f"{output}: {chosen.value}, {len(data)} bytes, SHA-256 {document['output_sha256']}")
 
 
-@command.command("diff")
+@command.command("diff", short_help="Compare what ring 3 may do under two policies.")
 @click.argument("a")
 @click.argument("b")
 @json_option
@@ -216,7 +216,7 @@ ACCESS is one of
 """
 
 
-@command.command("explain", epilog=_ACCESSES)
+@command.command("explain", epilog=_ACCESSES, short_help="Say whether POLICY allows an access, and why.")
 @click.argument("policy")
 @click.argument("access")
 @json_option

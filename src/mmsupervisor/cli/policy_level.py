@@ -31,7 +31,7 @@ Exit codes: 0 judged; 7 below --at-least by either verdict; others as those of `
 """
 
 
-@click.command("level", epilog=_EPILOG)
+@click.command("level", epilog=_EPILOG, short_help="Say which level POLICY reaches.")
 @click.argument("policy", required=False)
 @click.option(
     "--vendor", type=click.Choice(["amd", "intel"]), help="Whose lists apply. [POLICY's or the platform's, else both]"

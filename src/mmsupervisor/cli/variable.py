@@ -36,7 +36,8 @@ The image is booted with its own variable driver in ring 3; each value goes thro
 The store is a copy: its file changes by --write-back alone, as a whole or not at all.
 
 \b
-Exit codes: as of mmsup boot; 11 the driver refused; 13 nobody serves variables; 7 stores differ.
+Exit codes: 0 done, whatever became of other drivers; 7 stores differ; 11 the driver refused; 13 nobody serves
+variables; else as of mmsup boot.
 """
 
 _OPTIONS = (
@@ -197,7 +198,7 @@ def delete(ctx: click.Context, /, name: str, guid: Guid | None, write_back: bool
     ctx.exit(work(ctx.obj, options, action))
 
 
-@command.command("diff")
+@command.command("diff", short_help="Compare with another store.")
 @click.argument("other", type=click.Path(path_type=Path))
 @_options
 @click.pass_context
