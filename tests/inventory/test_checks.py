@@ -88,6 +88,7 @@ FAULTS = [
         None,
     ),
     Fault("C3", mm.volume(mm.core(without=[PE]), *BASE[1:]), "the core cannot be loaded"),
+    Fault("C4", mm.volume(*BASE, echo(depex=depex("gEfiMmConfigurationProtocolGuid"))), "true without the broker"),
     Fault("C4", mm.volume(*BASE, echo(depex=mm.TRUE)), "may run first"),
     Fault("C4", mm.volume(*BASE, mm.driver("FirstBeforeBroker")), "may run first", "FirstBeforeBroker"),
     Fault("C4", mm.volume(mm.core(), mm.broker(depex=READY), mm.policy()), "not true from", "MmSupervisorRing3Broker"),
