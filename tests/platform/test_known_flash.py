@@ -88,7 +88,7 @@ def test_the_store_beside_the_image_is_taken(ovmf: Ovmf, tmp_path: Path, *, as_b
 def test_a_flash_that_is_described_stays(ovmf: Ovmf) -> None:
     description = PlatformDescription(devices=DeviceFacts(flash_erased=0x2000))
     with boot(ovmf.path(CODE), description=description, until=_EARLY) as session:
-        assert session.description == description
+        assert session.description.devices == description.devices
         assert session.devices.variables is not None
         assert session.devices.variables.size == 0x2000
 
@@ -100,7 +100,7 @@ def test_other_images_get_none(ovmf: Ovmf) -> None:
     for image in (ovmf.path("OVMF_CODE_4M.fd").read_bytes(), ovmf.path(CODE).read_bytes() + bytes(0x1000)):
         with boot(image, until=_EARLY) as session:
             assert session.devices.variables is None
-            assert replace(session.description, devices=DeviceFacts()) == PlatformDescription()
+            assert session.description.devices == DeviceFacts()
 
 
 EMPTY_4M = empty_store(LAYOUT_4M)
