@@ -160,9 +160,13 @@ def test_a_message_to_firmware_that_did_not_launch_is_not_sent(ovmf: Ovmf) -> No
 def test_files_without_a_volume(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("no firmware")
+    (tmp_path / "driver.efi").write_bytes(b"MZ" + bytes(1000))
     done = run(command, "text", *([ECHO] if command == "send" else []))
     assert (done.code, done.out) == (ExitCode.MALFORMED, "")
     assert done.err == "mmsup: text: there is no firmware volume in it\n"
+    done = run(command, "driver.efi", *([ECHO] if command == "send" else []))
+    assert done.code == ExitCode.MALFORMED
+    assert done.err.endswith("there is no firmware volume in it; `mmsup run` takes a driver by itself\n")
     done = run(command, "missing", *([ECHO] if command == "send" else []))
     assert (done.code, done.err) == (ExitCode.UNREADABLE, "mmsup: missing: No such file or directory\n")
 

@@ -112,7 +112,9 @@ class Ring3Double:
     answers: dict[int, int | Callable[..., int]] = field(default_factory=dict)
     calls: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
 
-    def call(self, routine: int, arguments: tuple[int, ...], cpu: int, *, target: int = 0) -> int:
+    def call(
+        self, routine: int, arguments: tuple[int, ...], cpu: int, *, target: int = 0, below: int | None = None
+    ) -> int:
         self.calls.append((routine, arguments, cpu))
         answer = self.answers.get(target or routine, 0)
         return answer(*arguments) if callable(answer) else answer
@@ -185,7 +187,8 @@ class Small:
 
     def hob_list(self) -> int:
         """Write the HOB list and return its address."""
-        records = [HandoffHob(), CpuHob(36), *self.resources, *self.mmram, *self.cpus, *self.comm, *self.extra]
+        records: list[HobRecord] = [HandoffHob(), CpuHob(36), *self.resources, *self.mmram]
+        records += [*self.cpus, *self.comm, *self.extra]
         self.machine.memory.write(HOBS, build_hob_list(records, HOBS))
         return HOBS
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from mmsupervisor.cli.console import progress
 from mmsupervisor.cli.session_input import SessionOptions, read_file
 from mmsupervisor.pi.container import read_image
-from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.limits import MIB
 from mmsupervisor.pi.reader import Reader
+from mmsupervisor.platform.firmware import no_volume
 from mmsupervisor.platform.sample import sample_volume
 from mmsupervisor.platform.symbol_folder import read_symbol_folder
 from mmsupervisor.policy.model import Policy
@@ -84,6 +84,6 @@ def boot_image(
         session = start(prepare)
         if not session.firmware.volumes:
             session.close()
-            raise MmSupervisorError(f"{name}: there is no firmware volume in it")
+            raise no_volume(name, data)
     is_ours = path is None or session.firmware.has_our_policy
     return Booted(session, describe_input(name, data), "built in" if is_ours else "the image", start)

@@ -17,7 +17,6 @@ VECTOR_NAMES = {
 _UNDEFINED, _STACK, _PROTECTION, _PAGE = 6, 12, 13, 14
 
 _PORTS = frozenset(["in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"])
-_INTERRUPTS = frozenset(["int", "int1", "int3", "into"])
 _RETURNS = frozenset(["ret", "retf", "retfq", "iret", "iretd", "iretq"])
 _FAR = frozenset(("call", "jmp"))
 _PRIVILEGED_WORDS = (
@@ -91,7 +90,7 @@ def _explain_instruction(supervisor: Supervisor, fault: Fault) -> Finding:
         return _finding(supervisor, fault, "MM-1106", detail, source)
     if word in _PORTS:
         return _finding(supervisor, fault, "MM-1101", detail, f"{source}: CPL 3 is above IOPL 0")
-    if word in _INTERRUPTS:
+    if word == "int":
         return _finding(supervisor, fault, "MM-1104", detail, f"{source}: interrupt gates have DPL 0")
     if word in _PRIVILEGED or (word == "mov" and (" cr" in text or ",cr" in text or " dr" in text or ",dr" in text)):
         return _finding(supervisor, fault, "MM-1102", detail, f"{source}: ring 0 only")

@@ -158,7 +158,7 @@ class Ring3:
 
     def _called_from(self, fault: Fault, rsp: int) -> Place | None:
         """Return what follows the call that led to an address outside all images, or None if it was no call."""
-        slot = self._read_stack(rsp, 8)
+        slot = self._read_if_memory(rsp, 8)
         if fault.rip != fault.address or not slot:
             return None
         address = int.from_bytes(slot, "little")
@@ -190,20 +190,22 @@ class Ring3:
         end = min((rsp | PAGE_MASK) + 1 + PAGE_SIZE, rsp + 8 * _SCANNED_SLOTS)
         if memory.state(end - 1).bank is not memory.state(rsp).bank:
             end = (rsp | PAGE_MASK) + 1
-        for (address,) in struct.iter_unpack("<Q", self._read_stack(rsp, (end - rsp) & ~7)):
+        for (address,) in struct.iter_unpack("<Q", self._read_if_memory(rsp, (end - rsp) & ~7)):
             if owner.base < address < owner.base + owner.size and self._follows_call(address):
                 return int(address)
         return 0
 
-    def _read_stack(self, rsp: int, size: int) -> bytes:
-        """Return bytes of the stack, or none where RSP leads to no memory: ring 3 may point it at a device too."""
+    def _read_if_memory(self, address: int, size: int) -> bytes:
+        """Return bytes, or none where ring 3 leads us to no memory, as it may: to a device, or over an edge."""
         try:
-            return self._supervisor.memory.read(rsp, size)
+            return self._supervisor.memory.read(address, size)
         except BusError:
             return b""
 
     def _follows_call(self, address: int) -> bool:
-        code = self._supervisor.memory.read(address - 7, 7)
+        code = self._read_if_memory(address - 7, 7)
+        if not code:
+            return False
         return code[2] == 0xE8 or any(code[7 - n] == 0xFF and code[8 - n] >> 3 & 7 == 2 for n in (2, 3, 6, 7))
 
     def _access_device(self, access: MmioAccess) -> int:

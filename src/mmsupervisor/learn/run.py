@@ -9,9 +9,9 @@ from mmsupervisor.core.findings import Finding, SystemStopError
 from mmsupervisor.dxe.phases import Phase
 from mmsupervisor.learn.observation import Observation, Recorder
 from mmsupervisor.learn.script import Script
-from mmsupervisor.pi.errors import MmSupervisorError
 from mmsupervisor.pi.guid import Guid
 from mmsupervisor.platform.description import PlatformDescription
+from mmsupervisor.platform.firmware import no_volume
 from mmsupervisor.policy.blob import assemble
 from mmsupervisor.policy.model import AccessAttr, Policy, PolicyRoot, RootType
 from mmsupervisor.session import SAMPLE_NAME, Session, boot
@@ -87,7 +87,7 @@ def observe(
         policy_witness=recorder,
     ) as session:
         if not session.firmware.volumes:
-            raise MmSupervisorError(f"{name}: there is no firmware volume in it")
+            raise no_volume(name, image or b"")
         _exercise(session, messages, script)
         return ObservedRun(
             recorder.observations,

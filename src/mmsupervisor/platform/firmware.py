@@ -35,6 +35,9 @@ from mmsupervisor.pi.volume.rebuild import volume_spec
 from mmsupervisor.platform.sample import BROKER_NAME, CORE_GUID, POLICY_GUID, broker_volume, mm_volume, policy_file
 from mmsupervisor.platform.traditional import TraditionalFile, image_pcds, traditional_files
 
+_IMAGE_SIGNATURES = (b"MZ", b"VZ")
+"""What PE and TE images begin with."""
+
 _OUR_BROKER = "our broker"
 _OUR_SUPERVISOR = "our supervisor"
 _OURS = (_OUR_BROKER, _OUR_SUPERVISOR)
@@ -90,6 +93,12 @@ class Firmware:
     def has_our_policy(self) -> bool:
         """Whether the core's volume, and so the policy, is ours: the image has no supervisor."""
         return self.core_volume == _OUR_SUPERVISOR
+
+
+def no_volume(name: str, data: bytes) -> MmSupervisorError:
+    """Return the error that an image without a firmware volume is, with what to do about a lone driver."""
+    hint = "; `mmsup run` takes a driver by itself" if data.startswith(_IMAGE_SIGNATURES) else ""
+    return MmSupervisorError(f"{name}: there is no firmware volume in it{hint}")
 
 
 def read_firmware(

@@ -21,7 +21,6 @@ DESCRIPTOR_STRIDE = 48
 """Bytes from one descriptor of the memory map to the next, as edk2 has it."""
 
 _DESCRIPTOR_VERSION = 1
-_POOL_ALIGNMENT = 16
 _RUNTIME_TYPES = (MemoryType.RUNTIME_SERVICES_CODE, MemoryType.RUNTIME_SERVICES_DATA)
 _FREE_TYPES = frozenset(range(MemoryType.PERSISTENT + 1)) - {MemoryType.CONVENTIONAL}
 _MASK32 = (1 << 32) - 1
