@@ -13,12 +13,15 @@ from tests.support.ovmf import DEFAULT_CACHE, FOLDER_VARIABLE, Ovmf, OvmfMissing
 
 EXACT_FACTS = "OVMF_CODE_4M.secboot.fd"
 
-# Tests are not timed: a busy machine is no failure. In CI a commit gets the same examples, and verdict, every time.
+RANDOM_EXAMPLES = "MMSUP_RANDOM_EXAMPLES"
+
+# Tests are not timed: a busy machine is no failure. A commit gets the same examples, and verdict, every time; who wants
+# to search for new ones sets the variable above.
 hypothesis.settings.register_profile(
     "mmsupervisor",
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
-    derandomize=bool(os.environ.get("CI")),
+    derandomize=not os.environ.get(RANDOM_EXAMPLES),
 )
 hypothesis.settings.load_profile("mmsupervisor")
 

@@ -265,7 +265,7 @@ def compare(sample: Sample) -> int:
 SEEN: Counter[str] = Counter()
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
 @given(samples())
 def test_device_and_memory_agree(sample: Sample) -> None:
     if compare(sample):

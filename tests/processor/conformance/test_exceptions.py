@@ -39,6 +39,7 @@ PRIVILEGED = [
     case("sti", "fb", GP),
     case("invd", "0f08", GP),
     case("wbinvd", "0f09", GP),
+    case("wbnoinvd", "f30f09", GP),  # WBINVD where CPUID does not announce it
     case("rdmsr", "0f32", GP, rcx=0x1B),
     case("wrmsr", "0f30", GP, rcx=0x1B),
     case("rdmsr of a register there is not", "0f32", GP, rcx=0xFFFF_FFFF),

@@ -170,6 +170,13 @@ def test_a_page_fault_can_be_repaired_and_resumed(bench: Bench) -> None:
 # Code
 
 
+def test_a_hint_that_is_not_announced_does_nothing(bench: Bench) -> None:
+    """CLDEMOTE [rdi], of a page that is not there."""
+    ended = bench.run("0f1c07 b807000000 0f05", rdi=HOLE)
+    assert isinstance(ended, SystemCall), ended
+    assert ended.number == 7
+
+
 def test_long_run_of_nops_across_pages(bench: Bench) -> None:
     bench.memory.fill(CODE, 4 * PAGE_SIZE, 0x90)
     bench.put("90")

@@ -14,6 +14,7 @@ _PRESENT = {
     *("CLFSH", "MULTIBYTENOP", "PREFETCHW", "CPUID", "TSC", "RDTSCP", "MSR", "RDPMC", "SEP", "SMM"),
     # What exists on every processor, with another privilege or another meaning where the feature is missing.
     *("INTEL8086_ONLY", "INTEL286_ONLY", "INTEL386_ONLY", "BMI1", "LZCNT", "CET_IBT", "CET_SS"),
+    *("WBNOINVD", "CLDEMOTE"),
     # Not announced by CPUID, but executed by the emulated processor too.
     *("AES", "PCLMULQDQ"),
 }
