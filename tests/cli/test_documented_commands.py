@@ -29,11 +29,16 @@ def lines(text: str) -> Iterator[str]:
         yield _END.sub("", match[1])
 
 
+def whole_context() -> click.Context:
+    """The context that the whole command makes; click keeps a command's help option as the first context has it."""
+    return click.Context(main, info_name="mmsup", **main.context_settings)
+
+
 def groups() -> Iterator[tuple[str, ...]]:
     """The words of every command that has a help of its own."""
     for name in COMMANDS:
         yield (name,)
-        command = main.get_command(click.Context(main), name)
+        command = main.get_command(whole_context(), name)
         if isinstance(command, click.Group):
             before = ("IMAGE",) if name == "variable" else ()
             yield from ((name, *before, action) for action in command.commands)
@@ -47,7 +52,7 @@ def help_of(words: tuple[str, ...]) -> str:
 
 def resolve(words: list[str]) -> tuple[click.Command, click.Context]:
     """Go from group to group, as the command line does, without reading the last one's arguments."""
-    context = click.Context(main, info_name="mmsup")
+    context = whole_context()
     command: click.Command = main
     while isinstance(command, click.Group) and words:
         if command.name == "variable":

@@ -36,8 +36,8 @@ The image is booted with its own variable driver in ring 3; each value goes thro
 The store is a copy: its file changes by --write-back alone, as a whole or not at all.
 
 \b
-Exit codes: 0 done, whatever became of other drivers; 7 stores differ; 11 the driver refused; 13 nobody serves
-variables; else as of mmsup boot.
+Exit codes: 0 done, whatever became of other drivers; 7 stores differ; 11 the driver refused;
+13 nobody serves variables; else as of mmsup boot.
 """
 
 _OPTIONS = (
