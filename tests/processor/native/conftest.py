@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
+from mmsupervisor.processor.cpuid import amd_cpuid
+from mmsupervisor.processor.interface import ProcessorOptions
+from mmsupervisor.processor.native.native_processor import NativeProcessor
+from mmsupervisor.processor.native.stub_unsafe import Stub
 from mmsupervisor.processor.select import probe_one
+from tests.processor.conformance.machine import Bench
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PATIENCE = 300.0
@@ -67,3 +72,21 @@ def worker() -> Iterator[Worker]:
     made = Worker()
     yield made
     made.close()
+
+
+def make_bench(budget: int = 0) -> Bench:
+    return Bench(NativeProcessor, ProcessorOptions(amd_cpuid(39), budget=budget))
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = make_bench(budget=50_000_000)
+    yield made
+    made.processor.close()
+    made.memory.close()
+
+
+def stub_of(bench: Bench) -> Stub:
+    assert isinstance(bench.processor, NativeProcessor)
+    assert bench.processor._stub is not None
+    return bench.processor._stub

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,38 +18,19 @@ import pytest
 from mmsupervisor import prebuilt
 from mmsupervisor.machine.memory import PAGE_SIZE, PhysicalMemory
 from mmsupervisor.pi.errors import MmSupervisorError
-from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.interface import Died, Entry, ProcessorOptions, SystemCall
 from mmsupervisor.processor.native.layout import STUB
 from mmsupervisor.processor.native.native_processor import NativeProcessor
 from mmsupervisor.processor.native.stub_memory import StubMemory
 from mmsupervisor.processor.native.stub_unsafe import Stub, StubDiedError
 from tests.processor.conformance.machine import CODE, DATA, RW, STACK_END, WRITABLE_CODE, Bench
-from tests.processor.native.conftest import CHECKOUT
+from tests.processor.native.conftest import CHECKOUT, make_bench, stub_of
 
 LOOP = "48ffc0 ebfb"
 SYSCALL = "0f05"
 
 PATIENCE = 120.0
 """Seconds; what ought to happen happens much sooner, but for a computer that is very busy."""
-
-
-def make_bench(budget: int = 0) -> Bench:
-    return Bench(NativeProcessor, ProcessorOptions(amd_cpuid(39), budget=budget))
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = make_bench(budget=50_000_000)
-    yield made
-    made.processor.close()
-    made.memory.close()
-
-
-def stub_of(bench: Bench) -> Stub:
-    assert isinstance(bench.processor, NativeProcessor)
-    assert bench.processor._stub is not None
-    return bench.processor._stub
 
 
 def is_alive(pid: int) -> bool:
@@ -149,7 +129,8 @@ def test_many_starts_leave_nothing() -> None:
 SUPERVISOR = """
 import os, signal, sys, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
-from tests.processor.native.test_lifecycle import make_bench, stub_of, LOOP
+from tests.processor.native.conftest import make_bench, stub_of
+from tests.processor.native.test_lifecycle import LOOP
 bench = make_bench()
 print(stub_of(bench).pid, flush=True)
 what = sys.argv[1]
@@ -232,7 +213,8 @@ def test_ctrl_c_ends_the_stub_and_a_new_one_can_be_used() -> None:
 
 INTERRUPTED = """
 import gc, os, signal, sys
-from tests.processor.native.test_lifecycle import children, make_bench
+from tests.processor.native.conftest import make_bench
+from tests.processor.native.test_lifecycle import children
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Interruption:
@@ -434,7 +416,7 @@ def test_memory_that_lies_too_high_is_refused() -> None:
 
 FEW_DESCRIPTORS = """
 import resource, sys
-from tests.processor.native.test_lifecycle import make_bench
+from tests.processor.native.conftest import make_bench
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 bench = make_bench()
 print(type(bench.enter("0fa2 0f05")).__name__)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mmsupervisor.processor.cpuid import amd_cpuid
-from mmsupervisor.processor.interface import Fault, ProcessorOptions, SystemCall
+from mmsupervisor.processor.interface import Fault, SystemCall
 from mmsupervisor.processor.native import stub_image
 from mmsupervisor.processor.native.layout import CODE as STUB_CODE
 from mmsupervisor.processor.native.layout import CONTROL, FRAMES, VSYSCALL
-from mmsupervisor.processor.native.native_processor import NativeProcessor
 from tests.processor.conformance.machine import CODE, DATA, STACK_END, WRITABLE_CODE, Bench
 
 
@@ -28,14 +26,6 @@ VENDOR = _about_the_host("vendor_id").encode()
 INTERRUPT_FLAG = 0x200
 HOST_CODE_SEGMENT, HOST_STACK_SEGMENT = 0x33, 0x2B
 MACHINE_CODE_SEGMENT, MACHINE_STACK_SEGMENT = 0x5B, 0x53
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench(NativeProcessor, ProcessorOptions(amd_cpuid(39), budget=50_000_000))
-    yield made
-    made.processor.close()
-    made.memory.close()
 
 
 def said(bench: Bench, code: str, at: int, **registers: int) -> tuple[int, int, int]:

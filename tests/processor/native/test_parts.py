@@ -6,14 +6,12 @@ import struct
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from iced_x86 import Decoder, Formatter, FormatterSyntax
 
 from mmsupervisor.machine.memory import PAGE_SIZE, Attribute
-from mmsupervisor.processor.cpuid import amd_cpuid
 from mmsupervisor.processor.interface import Died, Fault, ProcessorOptions, SystemCall
 from mmsupervisor.processor.native import filters, likely_code, stub_image
 from mmsupervisor.processor.native.code_survey import CodeSurvey
@@ -33,14 +31,6 @@ from tests.processor.conformance.machine import CODE as GUEST_CODE
 from tests.processor.conformance.machine import DATA, RX, START, Bench
 
 ALLOW, NOTIFY, TRAP = 0x7FFF_0000, 0x7FC0_0000, 0x0003_0000
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench(NativeProcessor, ProcessorOptions(amd_cpuid(39), budget=50_000_000))
-    yield made
-    made.processor.close()
-    made.memory.close()
 
 
 # The stub's code
