@@ -54,7 +54,7 @@ EVENTS: dict[Surprise, str] = {
     ("isolation-policy", 9): f"{CORE}/test_requests.py::test_fetch_locks_first",
     ("isolation-policy", 10): f"{POLICY}/test_policy_save_state.py::test_only_the_first_root_counts",
     ("isolation-policy", 11): f"{POLICY}/test_policy_save_state.py::test_conditions_that_nothing_tests_for",
-    ("memory", 1): f"{CORE}/test_calls.py::test_only_sixteen_bytes_are_judged",
+    ("memory", 1): f"{CORE}/test_calls_memory.py::test_only_sixteen_bytes_are_judged",
     ("memory", 4): f"{CORE}/test_surprises_seen.py::test_what_section_headers_say_and_what_counts",
     ("memory", 6): f"{CORE}/test_surprises_seen.py::test_what_section_headers_say_and_what_counts",
     ("memory", 9): f"{CORE}/test_entry.py::test_mmio_that_is_not_aligned_is_not_opened",
