@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mmsupervisor.audit.kinds import AUDIT_KINDS
+from mmsupervisor.abi.findings_audit import AUDIT_KINDS
 from mmsupervisor.audit.page_checks import CHECKS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/audits.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| (\w[\w-]*) \| ([^|]+?) \|", TEXT, re.MULTILINE))
-WORDS = {check.number: check.title for check in CHECKS} | {kind.number: kind.title for kind in AUDIT_KINDS.values()}
+WORDS = {check.number: check.title for check in CHECKS} | {kind.number: kind.title for kind in AUDIT_KINDS}
 
 
 @pytest.mark.parametrize("number", WORDS)
@@ -25,6 +25,6 @@ def test_no_row_is_of_nothing() -> None:
 
 
 def test_kinds_are_told_in_full() -> None:
-    for kind in AUDIT_KINDS.values():
+    for kind in AUDIT_KINDS:
         assert kind.meaning.endswith(".")
         assert kind.mend.endswith(".")

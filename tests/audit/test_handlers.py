@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from mmsupervisor.abi.findings_audit import AUDIT_KINDS
 from mmsupervisor.audit.handlers import HandlerAudit
-from mmsupervisor.audit.kinds import AUDIT_KINDS
 from mmsupervisor.audit.watching_processor import MemoryTouch
 from mmsupervisor.core.findings import SystemStopError
 from mmsupervisor.pi.status import Status
@@ -99,7 +99,7 @@ def test_mistake_is_found_and_its_twin_is_clean(mistake: Mistake, observe: bool,
         assert finding.place is not None
         assert finding.place.driver == DRIVER
         assert finding.place.symbol.startswith("CarelessHandler"), str(finding)
-        assert AUDIT_KINDS[finding.kind.number] is finding.kind
+        assert any(finding.kind is kind for kind in AUDIT_KINDS)
 
 
 def answer_function(stage: Stage) -> int:
@@ -260,4 +260,4 @@ def test_a_dying_driver_dies_alike(processor: str) -> None:
 
 def test_all_kinds_are_shown() -> None:
     shown = {mistake.number for mistake in MISTAKES} | {"MM-4005", "MM-4006", "MM-4007"}
-    assert shown == set(AUDIT_KINDS)
+    assert shown == {kind.number for kind in AUDIT_KINDS}
