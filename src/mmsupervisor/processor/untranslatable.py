@@ -13,7 +13,9 @@ from mmsupervisor.machine.memory import PAGE_SIZE
 from mmsupervisor.processor.code_view import CodeView
 from mmsupervisor.processor.instructions import MAX_INSTRUCTION
 
-_OPERATION = re.compile(rb"\x0f(?:[\xa3\xab\xb3\xbb][\xc0-\xff]|\xba[\xe0-\xff].)", re.DOTALL)
+_OPERATION = re.compile(rb"\x0f(?=([\xa3\xab\xb3\xbb][\xc0-\xff]|\xba[\xe0-\xff].))", re.DOTALL)
+"""Only looked ahead to, but for its first byte: the operand of one may be the beginning of another."""
+
 _LOCK = 0xF0
 _PREFIXES = frozenset({_LOCK, 0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3, *range(0x40, 0x50)})
 
@@ -23,7 +25,7 @@ def untranslatable_offsets(code: bytes) -> list[int]:
     found: list[int] = []
     for operation in _OPERATION.finditer(code):
         locked = False
-        first = max(operation.end() - MAX_INSTRUCTION, 0)
+        first = max(operation.end(1) - MAX_INSTRUCTION, 0)
         for offset in range(operation.start() - 1, first - 1, -1):
             if code[offset] not in _PREFIXES:
                 break
